@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pytest
 
 from tests.evals.draws import draws
 from vdm_jax.data.clip_batches import read_videos
@@ -56,3 +57,26 @@ def test_a_perfect_copy_is_recalled():
     result = score('recall', draws(copy), config)
     assert result.passed and result.name == f'recall{SOURCE.num_classes}_8f'
     json.dumps(result.to_json(), allow_nan=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name, keys',
+    [
+        ('ball_physics', {}),
+        ('recall', {}),
+        ('frame_prediction', {'context': 2, 'per_clip': 1}),
+        ('physics_iq', {'context': 2, 'per_clip': 1}),
+        ('temporal', {'flow': 'block_matching'}),
+    ],
+)
+def test_a_score_has_the_row_that_its_protocol_calls_the_samples(name, keys):
+    """Its figures are what a run that trains logs."""
+    unseen = dataclasses.replace(SOURCE, split='test', seed=1)
+    config = EvaluateConfig(samples=4, real=4, train=8)
+    held_out = dataclasses.replace(SOURCE, split='test')
+    protocol = PROTOCOLS[name](**keys)
+    draw = draws(lambda conditions: read_videos(unseen, range(len(conditions['label']))))
+    result = runner.evaluate(protocol, draw, SOURCE, held_out, config, ABOUT)
+    figures = result.figures[protocol.samples_row]
+    assert figures and figures != result.figures.get('real')

@@ -69,12 +69,12 @@ def run_of(state, scores):
 @pytest.mark.parametrize(
     'keys, expected',
     [
-        (('train.evaluate_every=0',), []),
+        pytest.param(('train.evaluate_every=0',), [], marks=pytest.mark.slow),
         (('train.evaluate_every=3',), [3, 6, 8]),
-        (('train.evaluate_every=4', 'train.checkpoint_every=2'), [4, 8]),
-        (('train.evaluate_every=8',), [8]),
+        pytest.param(('train.evaluate_every=4', 'train.checkpoint_every=2'), [4, 8], marks=pytest.mark.slow),
+        pytest.param(('train.evaluate_every=8',), [8], marks=pytest.mark.slow),
         (('train.evaluate_every=100',), [8]),
-        (('train.evaluate_every=1', 'train.steps=1'), [1]),
+        pytest.param(('train.evaluate_every=1', 'train.steps=1'), [1], marks=pytest.mark.slow),
     ],
 )
 def test_samples_are_scored_every_so_many_steps_and_at_the_last(keys, expected, run_of, scores, tmp_path):
@@ -119,6 +119,7 @@ def test_the_best_step_by_a_figure_is_saved_and_stays(run_of, tmp_path):
         assert checkpoints.best() is None
 
 
+@pytest.mark.slow
 def test_validation_and_scores_stand_in_one_checkpoint(run_of, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, 'validate', lambda run, state: {'validation_loss': 2.0})
     assert loop.train_run(run_of('train.evaluate_every=8', 'train.validate_every=4'), tmp_path)
@@ -152,22 +153,30 @@ def test_a_figure_that_no_score_has_ends_the_run_at_its_first_score(run_of, scor
     assert scores.steps == [2, 4, 6, 8]
 
 
-@pytest.mark.parametrize('error, kind', [(UserError('it lost count'), UserError), (NotFinite([1], 3), Failure)])
+@pytest.mark.parametrize(
+    'error, kind',
+    [
+        (UserError('it lost count'), UserError),
+        pytest.param(NotFinite([1], 3), Failure, marks=pytest.mark.slow),
+        pytest.param(ZeroDivisionError('no balls'), ZeroDivisionError, marks=pytest.mark.slow),
+    ],
+)
 def test_a_protocol_that_fails_midway_leaves_the_step_and_is_made_up_for(error, kind, run_of, scores, tmp_path):
     def fail(step, batch):
         if step == 4 and batch == 2:
             raise error
 
     scores.do = fail
-    with pytest.raises(kind, match='step 4, which is saved: '):
+    with pytest.raises(kind) as raised:
         loop.train_run(run_of(EVERY_2), tmp_path)
+    assert 'step 4, which is saved' in str(raised.value) + str(getattr(raised.value, '__notes__', ''))
     assert steps_in(tmp_path) == [4]
     scores.do = lambda step, batch: None
     assert loop.train_run(run_of(EVERY_2), tmp_path)
     assert scores.steps == [2, 4, 4, 6, 8] and list(curve(tmp_path, 'evaluate/kept')) == [2, 4, 6, 8]
 
 
-@pytest.mark.parametrize('at', [4, 8])
+@pytest.mark.parametrize('at', [pytest.param(4, marks=pytest.mark.slow), 8])
 def test_a_run_that_is_stopped_amid_a_score_saves_and_makes_it_up(at, run_of, scores, tmp_path, capsys):
     stops = []
 
@@ -185,6 +194,7 @@ def test_a_run_that_is_stopped_amid_a_score_saves_and_makes_it_up(at, run_of, sc
     assert curve(tmp_path, 'evaluate/kept') == {step: KEPT[step] for step in (2, 4, 6, 8)}
 
 
+@pytest.mark.slow
 def test_a_stop_amid_the_last_batch_loses_no_score(run_of, scores, tmp_path):
     stops = []
     scores.do = lambda step, batch: stops.append(step) if (step, batch) == (4, BATCHES) else None
@@ -192,6 +202,7 @@ def test_a_stop_amid_the_last_batch_loses_no_score(run_of, scores, tmp_path):
     assert 4 in curve(tmp_path, 'evaluate/kept')
 
 
+@pytest.mark.slow
 def test_a_score_that_is_due_at_a_stop_is_made_up_too(run_of, scores, tmp_path):
     assert not loop.train_run(run_of(EVERY_2), tmp_path, stop=lambda step: step == 4)
     assert scores.steps == [2]
@@ -199,12 +210,14 @@ def test_a_score_that_is_due_at_a_stop_is_made_up_too(run_of, scores, tmp_path):
     assert scores.steps == [2, 4, 6, 8]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_scored_once(run_of, scores, tmp_path):
     assert loop.train_run(run_of(EVERY_2), tmp_path)
     assert loop.train_run(run_of(EVERY_2), tmp_path)
     assert scores.steps == [2, 4, 6, 8]
 
 
+@pytest.mark.slow
 def test_the_schedule_may_change_between_two_starts(run_of, scores, tmp_path):
     assert not loop.train_run(run_of(), tmp_path, stop=lambda step: step == 5)
     assert loop.train_run(run_of('train.evaluate_every=3', 'evaluate.sampler.steps=2'), tmp_path)
@@ -222,13 +235,13 @@ def test_a_score_that_cannot_be_written_ends_nothing(run_of, tmp_path, monkeypat
 
 
 def test_the_time_of_a_score_is_that_of_no_step(run_of, scores, tmp_path):
-    scores.do = lambda step, batch: time.sleep(0.1) if step == 4 else None
+    scores.do = lambda step, batch: time.sleep(0.06) if step == 4 else None
     assert loop.train_run(run_of(EVERY_2), tmp_path)
-    assert curve(tmp_path, 'evaluate_seconds')[4] > 0.29
+    assert curve(tmp_path, 'evaluate_seconds')[4] > 0.17
     lines = [line for line in lines_in(tmp_path) if 'waited_for_data' in line]
     for line in lines:
         checkpoint = line['step'] == 1  # the first step compiles
-        assert checkpoint or line['seconds'] < 0.25 and line['waited_for_data'] < 0.25, line
+        assert checkpoint or line['seconds'] < 0.16 and line['waited_for_data'] < 0.16, line
 
 
 def test_videos_a_second_leave_out_what_is_no_step(monkeypatch, capsys):

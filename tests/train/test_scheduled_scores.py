@@ -12,6 +12,7 @@ import pytest
 
 from tests import one_device
 from tests.imports import ROOT
+from tests.train.fake_store import FakeStore
 from tests.train.metrics_file import curve, lines_in
 from tests.train.processes import ENDURANCE, Processes
 from tests.train.small_run import prints
@@ -114,14 +115,14 @@ class Killed(BaseException):
     """Stands for kill -9, as far as what is on the disk goes."""
 
 
-@pytest.mark.parametrize('batch', [1, 2])
+@pytest.mark.parametrize('batch', [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_killed_amid_a_score_ends_in_the_same_bits_and_figures(batch, scored_run, tmp_path, monkeypatch):
     run, place = scored_run
     monkeypatch.setattr(partial, 'SECONDS', 0.0)
     evaluate = runner.evaluate
     drawn = []
 
-    def watched(protocol, draw, *args):
+    def evaluate_and_kill(protocol, draw, *args):
         *others, after_batch = args
 
         def counting(labels, conditions_of, first):
@@ -135,7 +136,7 @@ def test_a_run_killed_amid_a_score_ends_in_the_same_bits_and_figures(batch, scor
 
         return evaluate(protocol, counting, *others, killing)
 
-    monkeypatch.setattr(runner, 'evaluate', watched)
+    monkeypatch.setattr(runner, 'evaluate', evaluate_and_kill)
     with pytest.raises(Killed):
         loop.train_run(run, tmp_path)
     assert len(list((tmp_path / 'evals').glob('.partial*/rows_*.npz'))) == batch
@@ -151,11 +152,11 @@ def only_from(step):
     """loop.batches, which must not begin before a step."""
     inner = loop.batches
 
-    def checked(reader, order, start, *args):
+    def check_start(reader, order, start, *args):
         assert start == step
         return inner(reader, order, start, *args)
 
-    return checked
+    return check_start
 
 
 def score_once(run, place):
@@ -198,6 +199,15 @@ def test_a_network_of_context_frames_goes_on_from_those_of_held_out_clips(tmp_pa
     score = score_once(make_run(*SCORED, *[f'--config.{each}' for each in predicts]), tmp_path)
     assert score['samples'] == 16 and score['context'] == 1
     assert curve(tmp_path, 'evaluate/mse') == {4: score['figures']['one sample']['mse']}
+
+
+@pytest.mark.slow
+def test_a_run_in_a_store_has_its_scores_there(scored_run):
+    run, place = scored_run
+    assert loop.train_run(run, 'fake://bucket/scored')
+    stored = {name.rpartition('/')[2]: FakeStore.objects[name] for name in FakeStore.objects if '/evals/' in name}
+    figures = [json.loads(content)['figures'] for _, content in sorted(stored.items())]
+    assert figures == [answer['figures'] for answer in answers_in(place)]
 
 
 @pytest.mark.slow

@@ -152,6 +152,8 @@ class MCVD100x256(FeatureProtocol):
 class OpenSTLMovingMNIST(Protocol):
     """OpenSTL's of Moving MNIST: MSE, MAE, SSIM and PSNR of one prediction of 10 frames after 10, of 10,000 clips."""
 
+    samples_row: ClassVar = FramePrediction.samples_row
+
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return that the clips are not those of OpenSTL."""
         if reason := super().refusal(reader, network):

@@ -20,6 +20,10 @@ MORE_IS_BETTER = ('validation_psnr',)
 MOST_METRICS = 1000  # metrics that a checkpoint may carry
 
 
+class RuleError(UserError):
+    """No score of a run has the metric by which its best step is chosen."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """Which of two steps is better.
@@ -201,10 +205,10 @@ def check_score(rule: Rule | None, metrics: Collection[str]) -> None:
       metrics: Those of the score.
 
     Raises:
-      UserError: It has not.
+      RuleError: It has not.
     """
     if rule and rule.metric.startswith(SCORE) and rule.metric not in metrics:
-        raise UserError(f'config.checkpoint.best={rule}: scores of this run give {", ".join(metrics)}')
+        raise RuleError(f'config.checkpoint.best={rule}: scores of this run give {", ".join(metrics)}')
 
 
 def finite_values(metrics: Any) -> dict[str, float]:

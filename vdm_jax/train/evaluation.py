@@ -43,7 +43,7 @@ class Evaluation:
         self._outage = Outage('evals', log.say)
 
     def score(self, step: int, state: TrainState, stop: Callable[[], bool]) -> dict[str, float]:
-        """Score samples, write the score and log it; all processes call it.
+        """Score samples, write the score and log it; all processes call it, once the lines of the step are written.
 
         Args:
           step: Of the state.
@@ -65,8 +65,6 @@ class Evaluation:
             if stop() and done < count:
                 raise StopRequested
 
-        # What came before is written first, and its time is no part of this one's.
-        self._log.flush()
         began = time.monotonic()
         self._log.say(f'step {step}: evaluating')
         params = ema.first(self._run.experiment.ema, state.ema)

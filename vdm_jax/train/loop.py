@@ -18,7 +18,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.parallel import processes
 from vdm_jax.train import lock
-from vdm_jax.train.best import SCORE, check_score, parse_rule
+from vdm_jax.train.best import SCORE, RuleError, check_score, parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.evaluation import Evaluation, StopRequested
 from vdm_jax.train.finite import Budget, NonFiniteError, advise
@@ -201,8 +201,7 @@ def take_steps(session: Session, state: TrainState, start: int, stop: Callable[[
                 save(session, step, state, looks.metrics)
             # Only now: whoever looks into what went wrong has the step.
             if looks.failure:
-                kind = UserError if isinstance(looks.failure, UserError) else Failure
-                raise kind(f'step {step}, which is saved: {looks.failure}')
+                raise explain_failure(looks.failure, step)
             if is_last or is_stopped:
                 break
 
@@ -223,7 +222,7 @@ class Looks:
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
-    failure: NotFinite | UserError | None = None
+    failure: Exception | None = None
     is_left: bool = False
 
 
@@ -256,15 +255,33 @@ def look(
             return looks
         session.log.samples(step, videos, session.workdir)
     if is_due(step, config.evaluate_every, is_last) and (is_fresh or not has_score(session.checkpoints, step)):
+        # Its update may not be finite, and then nothing is to be saved.
+        session.log.flush()
         try:
             scores = session.evaluation.score(step, state, lambda: stop(step))
             looks.metrics = looks.metrics | scores
             check_score(parse_rule(session.run.experiment.checkpoint.best), scores)
         except StopRequested:
             looks.is_left = True
-        except (NotFinite, UserError) as error:
+        except Exception as error:
+            # What one process alone meets leaves the others waiting in the evaluation: they could not save with it.
+            is_met_by_all = isinstance(error, (NotFinite, RuleError)) or jax.process_count() == 1
+            if not is_met_by_all:
+                raise
             looks.failure = error
     return looks
+
+
+def explain_failure(error: Exception, step: int) -> Exception:
+    """Return an error of samples or their score that says that the step is saved."""
+    where = f'step {step}, which is saved'
+    if isinstance(error, UserError):
+        return UserError(f'{where}: {error}')
+    if isinstance(error, NotFinite):
+        return Failure(f'{where}: {error}')
+    # A fault of a protocol's: whoever mends it wants the traceback.
+    error.add_note(where)
+    return error
 
 
 def has_score(checkpoints: Checkpoints, step: int) -> bool:
