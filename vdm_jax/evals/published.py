@@ -10,7 +10,7 @@
     fid50k_frames             FID of 50,000 frames, 16 of each video, against as many of training clips
     openstl_mmnist            OpenSTL's Moving MNIST, 10 frames given and 10 predicted, 10,000 clips
     mcvd_100x256              MCVD (Voleti et al. 2022, arXiv:2205.09853): 100 samples of each of 256 clips; FVD is the
-                              mean over 100 sets, SSIM and PSNR are of the best sample of each clip
+                              mean over 100 sets, SSIM, PSNR and LPIPS are of the best sample of each clip
 
 Where a paper's code leaves open which real clips are taken, seed 0 chooses them here, and a score has their hash.
 """
@@ -131,9 +131,16 @@ class MCVD100x256(FeatureProtocol):
 
     Attributes:
       context: Frames that are given, which differ by data set; all others of a clip are sampled.
+      lpips: LPIPS's weights, for that of the best sample too: a name that `python -m vdm_jax weights` lists, or a file.
     """
 
     context: Annotated[int, Between(1, 2**16)] = 5
+    lpips: str | None = None
+
+    @property
+    def lpips_weights(self) -> str | None:
+        """Those that are named."""
+        return self.lpips
 
     @property
     def settings(self) -> DistanceSettings:

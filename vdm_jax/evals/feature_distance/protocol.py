@@ -30,16 +30,23 @@ from vdm_jax.evals.feature_distance.real import (
 )
 from vdm_jax.evals.feature_distance.settings import KEY, DistanceSettings
 from vdm_jax.evals.features.network import FeatureProgram
-from vdm_jax.evals.features.opened import OpenWeights, no_weights
+from vdm_jax.evals.features.opened import LPIPS, OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME_METRICS, WINDOW
+from vdm_jax.evals.perceptual import measure_lpips
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split
 from vdm_jax.evals.score import Score
 
 FRAMES = 16  # of anybody's video
 INTERVAL = '95% by {rounds} rounds of resampling the samples'
 SAME = 'the samples are the real clips themselves'
-BEST: dict[str, Callable[..., np.ndarray]] = {'mse': np.min, 'mae': np.min, 'ssim': np.max, 'psnr': np.max}
+BEST: dict[str, Callable[..., np.ndarray]] = {
+    'mse': np.min,
+    'mae': np.min,
+    'ssim': np.max,
+    'psnr': np.max,
+    'lpips': np.min,
+}
 Rounds = Annotated[int, Between(0, 10_000)]
 
 
@@ -66,6 +73,11 @@ class FeatureProtocol(Protocol):
     @property
     def title(self) -> str | None:
         """What scores are called; None: by what is compared."""
+        return None
+
+    @property
+    def lpips_weights(self) -> str | None:
+        """LPIPS's weights, by which samples are held against their truth too, where they are (settings.pixels)."""
         return None
 
     def cut_videos(self) -> VideoCut:
@@ -136,6 +148,7 @@ class FeatureJudge(Judge):
         self._batch_size = min(config.batch_size, max(len(self.labels), len(self._numbers)))
 
         self._opened = open_weights(self._settings.network, protocol.weights)
+        self._lpips = open_weights(LPIPS(), protocol.lpips_weights) if protocol.lpips_weights else None
         self._real = self._compute_real()
 
     def _choose_real(self) -> np.ndarray:
@@ -218,6 +231,9 @@ class FeatureJudge(Judge):
             context = self._settings.context
             true = cut_frames(self._read_clips(numbers), self._settings)[:, context:]
             rows |= {name: metric(videos[:, context:], true) for name, metric in FRAME_METRICS.items()}
+            if self._lpips:
+                backbone = self._lpips.network.backbone
+                rows['lpips'] = measure_lpips(videos[:, context:], true, self._lpips.params, backbone).mean(1)
         return rows
 
     def score(self, rows: Rows) -> Score:
@@ -240,7 +256,8 @@ class FeatureJudge(Judge):
 
     def _pick_best(self, rows: Rows) -> dict[str, float]:
         """Return the mean over clips of each figure of the best sample by that figure, with the truth in hand."""
-        by_clip = {name: rows[name].reshape(-1, self._settings.per_clip) for name in FRAME_METRICS}
+        names = [name for name in BEST if name in rows]
+        by_clip = {name: rows[name].reshape(-1, self._settings.per_clip) for name in names}
         return {name: float(BEST[name](values, axis=1).mean()) for name, values in by_clip.items()}
 
     def _name(self) -> str:
@@ -265,6 +282,7 @@ class FeatureJudge(Judge):
                 'sha256': self._opened.sha256,
                 'precision': self._opened.network.precision,
             },
+            'lpips': {'weights': self._lpips.weights, 'sha256': self._lpips.sha256} if self._lpips else None,
             'interval': INTERVAL.format(rounds=self._protocol.rounds),
             'cautions': sorted(set(cautions)),
         }
