@@ -121,8 +121,7 @@ def test_a_run_killed_amid_a_score_ends_in_the_same_bits_and_figures(batch, scor
     evaluate = runner.evaluate
     drawn = []
 
-    def watched(protocol, draw, *args):
-        *others, after_batch = args
+    def watch(protocol, draw, *others, after_batch):
 
         def counting(labels, conditions_of, first):
             drawn.append(first)
@@ -133,9 +132,9 @@ def test_a_run_killed_amid_a_score_ends_in_the_same_bits_and_figures(batch, scor
             if len(drawn) == 2 and done == 8 * batch:
                 raise Killed
 
-        return evaluate(protocol, counting, *others, killing)
+        return evaluate(protocol, counting, *others, after_batch=killing)
 
-    monkeypatch.setattr(runner, 'evaluate', watched)
+    monkeypatch.setattr(runner, 'evaluate', watch)
     with pytest.raises(Killed):
         loop.train_run(run, tmp_path)
     assert len(list((tmp_path / 'evals').glob('.partial*/rows_*.npz'))) == batch
@@ -151,11 +150,11 @@ def only_from(step):
     """loop.batches, which must not begin before a step."""
     inner = loop.batches
 
-    def checked(reader, order, start, *args):
+    def check(reader, order, start, *args):
         assert start == step
         return inner(reader, order, start, *args)
 
-    return checked
+    return check
 
 
 def score_once(run, place):
@@ -277,7 +276,7 @@ def test_a_process_killed_amid_a_score_ends_as_one_never_disturbed(number, tmp_p
     'change, mistake',
     [
         (['data.source=synthetic', 'evaluate.protocol=usual'], '--protocol is missing: none is usual for a Synthetic'),
-        (['evaluate.protocol=fvd2048_16f_tf'], 'the protocol wants'),
+        (['evaluate.protocol=fvd2048_16f_tf'], 'config.evaluate.protocol: wants 2048 real clips'),
         (
             ['evaluate.protocol=frame_prediction', 'evaluate.protocol.context=1'],
             'trained with config.diffusion.context',

@@ -145,11 +145,11 @@ class RunLog:
     def evaluation(self, step: int, score: Score, metrics: dict[str, float], seconds: float) -> None:
         """Write the metrics of a score, and the seconds for which it held up the run."""
         self._metrics.scalars(step, metrics | {'evaluate_seconds': round(seconds, 4)})
-        shown = ', '.join(
+        text = ', '.join(
             f'{name.removeprefix(SCORE)} {value:.4g}' for name, value in list(metrics.items())[:SHOWN_METRICS]
         )
         verdict = f', {"passed" if score.passed else "not passed"}' if score.verdict else ''
-        self._progress.say(f'step {step}: {score.name}{verdict}, in {seconds:.1f} s: {shown}')
+        self._progress.say(f'step {step}: {score.name}{verdict}, in {seconds:.1f} s: {text}')
 
     def leave_out(self, seconds: float) -> None:
         """Leave seconds that have just gone by out of the time that steps take."""
