@@ -27,7 +27,7 @@ MAY = {
     'text': ('nn', 'parallel'),
     'pretrained': ('codecs', 'config.old_configs', 'diffusion', 'evals.features', 'models', 'nn', 'parallel'),
     'evals': ('codecs', 'data', 'diffusion.guidance', 'diffusion.samplers', 'nn.config', 'parallel'),
-    'evals.features': ('nn', 'parallel'),
+    'evals.features': ('codecs.lpips', 'nn', 'parallel'),
     'sampling.video_sampler': ('codecs', 'diffusion', 'models'),
     'sampling.generate': ('parallel', 'prng'),
     'sampling.conditioning': ('data',),

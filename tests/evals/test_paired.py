@@ -79,7 +79,7 @@ def test_lpips_is_there_where_it_is_wanted():
     )
     rows = same.figures
     assert 0 < rows['frozen']['lpips'] < rows['noise']['lpips']
-    with pytest.raises(UserError, match='lpips: no weights .mine. are at hand'):
+    with pytest.raises(UserError, match='no weights of lpips .mine. are at hand'):
         score(true_videos(), lpips='mine')
     assert 'lpips' not in score(true_videos()).figures['samples']
 

@@ -122,8 +122,7 @@ def test_a_run_killed_amid_a_score_ends_in_the_same_bits_and_figures(batch, scor
     evaluate = runner.evaluate
     drawn = []
 
-    def evaluate_and_kill(protocol, draw, *args):
-        *others, after_batch = args
+    def evaluate_and_kill(protocol, draw, *others, after_batch):
 
         def counting(labels, conditions_of, first):
             drawn.append(first)
@@ -134,7 +133,7 @@ def test_a_run_killed_amid_a_score_ends_in_the_same_bits_and_figures(batch, scor
             if len(drawn) == 2 and done == 8 * batch:
                 raise Killed
 
-        return evaluate(protocol, counting, *others, killing)
+        return evaluate(protocol, counting, *others, after_batch=killing)
 
     monkeypatch.setattr(runner, 'evaluate', evaluate_and_kill)
     with pytest.raises(Killed):
@@ -287,7 +286,7 @@ def test_a_process_killed_amid_a_score_ends_as_one_never_disturbed(number, tmp_p
     'change, mistake',
     [
         (['data.source=synthetic', 'evaluate.protocol=usual'], '--protocol is missing: none is usual for a Synthetic'),
-        (['evaluate.protocol=fvd2048_16f_tf'], 'the protocol wants'),
+        (['evaluate.protocol=fvd2048_16f_tf'], 'config.evaluate.protocol: wants 2048 real clips'),
         (
             ['evaluate.protocol=frame_prediction', 'evaluate.protocol.context=1'],
             'trained with config.diffusion.context',
