@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vdm_jax.data.clip_batches import read_videos
-from vdm_jax.evals.ball_tracking import remove_grey, track_balls
+from vdm_jax.evals.worlds.ball_tracking import remove_grey, track_balls
 from vdm_jax.experiment.registry import PROTOCOLS, SOURCES
 
 CLIPS = 8

@@ -8,8 +8,9 @@ import pytest
 
 from tests.evals.draws import draws
 from vdm_jax.data.clip_batches import read_videos
-from vdm_jax.evals import physics, runner
+from vdm_jax.evals import runner
 from vdm_jax.evals.protocol import EvaluateConfig
+from vdm_jax.evals.worlds import physics
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.registry import PROTOCOLS
 

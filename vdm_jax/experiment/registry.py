@@ -62,21 +62,21 @@ from vdm_jax.diffusion.training_times import (
     Uniform,
 )
 from vdm_jax.diffusion.unipc import UniPC
-from vdm_jax.evals.ball_physics import BallPhysics
-from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.feature_distance.protocol import FeatureDistance
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.paired import Paired
-from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.physics_iq.protocol import PhysicsIQ
 from vdm_jax.evals.physics_suite import PhysicsSuite
-from vdm_jax.evals.phyworld import PhyWorldVelocityError
 from vdm_jax.evals.protocol import ProtocolConfig, UsualProtocol
 from vdm_jax.evals.published import PUBLISHED
 from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
-from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.evals.temporal.protocol import Temporal
+from vdm_jax.evals.worlds.ball_physics import BallPhysics
+from vdm_jax.evals.worlds.collisions import CollisionPhysics
+from vdm_jax.evals.worlds.pan import PanPhysics
+from vdm_jax.evals.worlds.phyworld import PhyWorldVelocityError
+from vdm_jax.evals.worlds.shadows import ShadowPhysics
 from vdm_jax.models.conv_lstm import ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.nn.config import NetworkConfig

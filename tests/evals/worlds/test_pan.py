@@ -7,8 +7,8 @@ import pytest
 
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.panned_balls import PannedBalls
-from vdm_jax.evals import pan
 from vdm_jax.evals.protocol import EvaluateConfig
+from vdm_jax.evals.worlds import pan
 
 WORLD = PannedBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
-from vdm_jax.evals import physics
-from vdm_jax.evals.ball_tracking import track_balls
 from vdm_jax.evals.negative_controls import make_controls
+from vdm_jax.evals.worlds import physics
+from vdm_jax.evals.worlds.ball_tracking import track_balls
 from vdm_jax.experiment.experiment import read_experiment
 
 WORLD = BouncingBalls()

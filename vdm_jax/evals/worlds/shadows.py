@@ -30,10 +30,10 @@ from vdm_jax.data.worlds.shadowed_balls import (
     ShadowedBalls,
     cast_shadows,
 )
-from vdm_jax.evals import physics
-from vdm_jax.evals.ball_physics import BallPhysics
-from vdm_jax.evals.ball_tracking import Tracks, is_grey, remove_grey, track_balls
 from vdm_jax.evals.verdicts import is_near, is_small
+from vdm_jax.evals.worlds import physics
+from vdm_jax.evals.worlds.ball_physics import BallPhysics
+from vdm_jax.evals.worlds.ball_tracking import Tracks, is_grey, remove_grey, track_balls
 
 DARK = 0.2  # of the ground's grey: a column that misses more than this is in shadow
 NEAR = 0.5  # radii

@@ -19,10 +19,10 @@ import numpy as np
 from vdm_jax.data.source import Source
 from vdm_jax.data.worlds.bouncing_balls import Setting
 from vdm_jax.data.worlds.panned_balls import PannedBalls
-from vdm_jax.evals import physics
-from vdm_jax.evals.ball_physics import BallPhysics
-from vdm_jax.evals.ball_tracking import is_grey, remove_grey, track_balls
 from vdm_jax.evals.verdicts import is_near, is_small
+from vdm_jax.evals.worlds import physics
+from vdm_jax.evals.worlds.ball_physics import BallPhysics
+from vdm_jax.evals.worlds.ball_tracking import is_grey, remove_grey, track_balls
 
 LIKE = 0.9  # correlation
 COARSE = 4  # positions in a pixel, in the first round

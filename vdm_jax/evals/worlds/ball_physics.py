@@ -9,10 +9,10 @@ import numpy as np
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.source import Reader, Source
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
-from vdm_jax.evals import physics
 from vdm_jax.evals.negative_controls import make_controls
 from vdm_jax.evals.protocol import EvaluateConfig, SampleSetProtocol
 from vdm_jax.evals.score import Score
+from vdm_jax.evals.worlds import physics
 from vdm_jax.nn.config import NetworkConfig
 
 World = TypeVar('World', bound=BouncingBalls)
@@ -20,7 +20,7 @@ World = TypeVar('World', bound=BouncingBalls)
 
 @dataclass(frozen=True)
 class BallPhysics(SampleSetProtocol, Generic[World]):
-    """The figures of evals/physics.py: samples beside held-out clips (the ceiling) and controls (the floors).
+    """The figures of evals/worlds/physics.py: samples beside held-out clips (the ceiling) and controls (the floors).
 
     The protocol of a harder world is a subclass that measures and judges more, and has wrong worlds of its own: what
     makes each of the fields of the right one. Their clips must miss.
@@ -35,7 +35,7 @@ class BallPhysics(SampleSetProtocol, Generic[World]):
         return physics.measure(videos, world, train)
 
     def judge(self, figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
-        """Return the verdicts of evals/physics.py on figures of samples, beside those of real clips."""
+        """Return the verdicts of evals/worlds/physics.py on figures of samples, beside those of real clips."""
         return physics.judge(figures, real)
 
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:

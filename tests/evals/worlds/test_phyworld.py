@@ -10,9 +10,9 @@ from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.data.worlds.phyworld import REGIMES, PhyWorld, Truth, draw_balls
 from vdm_jax.evals import runner
-from vdm_jax.evals.phyworld import PhyWorldVelocityError
-from vdm_jax.evals.phyworld_errors import measure_errors, read_positions
 from vdm_jax.evals.protocol import EvaluateConfig
+from vdm_jax.evals.worlds.phyworld import PhyWorldVelocityError
+from vdm_jax.evals.worlds.phyworld_errors import measure_errors, read_positions
 from vdm_jax.models.dit import VideoDiTConfig
 
 ABOUT = {'step': 7, 'sampler': 'Euler(steps=2)'}

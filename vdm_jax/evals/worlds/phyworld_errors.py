@@ -1,4 +1,4 @@
-"""Where the balls of PhyWorld are in videos, and how wrong their velocities are: see evals/phyworld.py."""
+"""Where the balls of PhyWorld are in videos, and how wrong their velocities are: see evals/worlds/phyworld.py."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ from vdm_jax.data.worlds.phyworld import HELD_OUT, REGIMES, PhyWorld
 from vdm_jax.evals import intervals
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
-from vdm_jax.evals.phyworld_errors import Errors, measure_errors, read_positions
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
 from vdm_jax.evals.score import Score
+from vdm_jax.evals.worlds.phyworld_errors import Errors, measure_errors, read_positions
 from vdm_jax.nn.config import NetworkConfig
 
 CHUNK = 50  # real clips that are read at once

@@ -8,9 +8,9 @@ import pytest
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.colliding_balls import CollidingBalls
 from vdm_jax.errors import UserError
-from vdm_jax.evals import collisions
-from vdm_jax.evals.ball_tracking import track_balls
 from vdm_jax.evals.protocol import EvaluateConfig
+from vdm_jax.evals.worlds import collisions
+from vdm_jax.evals.worlds.ball_tracking import track_balls
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vdm_jax.data.worlds.bouncing_balls import PALETTE, BouncingBalls
-from vdm_jax.evals.ball_tracking import remove_grey, track_balls
+from vdm_jax.evals.worlds.ball_tracking import remove_grey, track_balls
 
 WORLD = BouncingBalls(split='test')
 

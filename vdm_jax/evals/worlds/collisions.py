@@ -24,10 +24,10 @@ import numpy as np
 
 from vdm_jax.data.source import Source
 from vdm_jax.data.worlds.colliding_balls import CollidingBalls
-from vdm_jax.evals import physics
-from vdm_jax.evals.ball_physics import BallPhysics
-from vdm_jax.evals.ball_tracking import Tracks, track_balls
 from vdm_jax.evals.verdicts import is_small
+from vdm_jax.evals.worlds import physics
+from vdm_jax.evals.worlds.ball_physics import BallPhysics
+from vdm_jax.evals.worlds.ball_tracking import Tracks, track_balls
 
 MIN_SIDE = 3  # frames of free flight on either side of a collision, at least
 WINDOW = 6  # of which at most so many are fitted

@@ -7,9 +7,9 @@ import pytest
 
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.shadowed_balls import ShadowedBalls
-from vdm_jax.evals import shadows
-from vdm_jax.evals.ball_tracking import Tracks, remove_grey, track_balls
 from vdm_jax.evals.protocol import EvaluateConfig
+from vdm_jax.evals.worlds import shadows
+from vdm_jax.evals.worlds.ball_tracking import Tracks, remove_grey, track_balls
 
 WORLD = ShadowedBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')

@@ -22,10 +22,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
-from vdm_jax.evals.ball_tracking import Tracks, track_balls
 from vdm_jax.evals.metrics import find_nearest
 from vdm_jax.evals.temporal.flicker import compute_flicker
 from vdm_jax.evals.verdicts import is_near, is_small
+from vdm_jax.evals.worlds.ball_tracking import Tracks, track_balls
 
 MIN_ARC = 5  # frames
 LARGEST = 1.6  # discs: more colour than this is not one ball
