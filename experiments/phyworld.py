@@ -17,11 +17,12 @@ million weights). Differences: its VAE is its own; ours is Stable Diffusion's, a
 published: those of :size=paper are Latte's. With :size=tiny pixels, size and all else is ours, made for one core.
 
 Paper: How Far is Video Generation from World Model (Kang et al. 2024, arXiv:2411.02385).
-Table: velocity errors of uniform motion, collision and parabola.
+Table: its figure of velocity errors, and the floors of its parser.
 Topology: cpu:1
 Hardware: 1 CPU core, an hour a model; :size=paper 16 chips of TPU v5p, never run.
-Expected: not measured yet.
-Status: untested.
+Expected: uniform motion, seed 0, error in distribution 0.285, 0.98 times the floor of real clips; out of distribution
+2.16 times that, and 9.8 times by centres weighted by colour (phyworld_velocity_error_uniform300_33f_32px).
+Status: measured; uniform motion alone so far.
 """
 
 from types import SimpleNamespace
