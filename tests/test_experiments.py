@@ -35,6 +35,7 @@ LARGER_OF = {  # what there is beside the default
     'bair': ':given=2,frames=30,size=B,patch=8',
     'video_vae': ':size=paper,data=folder',
     'latent_video': ':size=S',
+    'phyworld': ':size=paper',
 }
 
 

@@ -107,7 +107,7 @@ def test_docs_and_code_agree_with_the_pins():
 def test_imported_packages_are_requirements_of_setup_cfg():
     """So an environment without the tools of development runs everything."""
     modules = {'orbax-checkpoint': 'orbax', 'pillow': 'PIL', 'opencv-python-headless': 'cv2'}
-    names = {each.name for each in requirements('video', 'curate', 'beam', 'convert', 'wandb', 'hub')}
+    names = {each.name for each in requirements('video', 'curate', 'beam', 'convert', 'wandb', 'hub', 'report')}
     known = {modules.get(name, name.removesuffix('-headless').replace('-', '_')) for name in names}
     known |= {'vdm_jax', 'data_pipelines', 'experiments', 'scipy', 'ml_dtypes'}  # the last two come with jax
     known |= set(sys.stdlib_module_names)

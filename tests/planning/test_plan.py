@@ -454,7 +454,7 @@ def test_only_protocols_with_a_network_have_features_and_usual_ones_have_none():
 @pytest.mark.parametrize(
     ('groups', 'message'),
     [
-        ({'frames': 4}, 'the protocol wants 16 frames, 16 of a video; found 4'),
+        ({'frames': 4}, 'config.data.frames=4: want 16, 16 of a video'),
         ({'frames': 16, 'channels': 4}, 'config.evaluate.protocol: i3d takes videos (B, T, H, W, C) with 3 channels'),
     ],
 )

@@ -22,6 +22,7 @@ from typing import Annotated, ClassVar
 from vdm_jax.config.ranges import Between
 from vdm_jax.data.source import Reader
 from vdm_jax.data.worlds.moving_mnist import MovingMNIST
+from vdm_jax.errors import UserError
 from vdm_jax.evals.feature_distance.protocol import FeatureProtocol
 from vdm_jax.evals.feature_distance.settings import DistanceSettings
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
@@ -29,6 +30,9 @@ from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.judge import Judge
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol, SampleSetJudge
 from vdm_jax.nn.config import NetworkConfig
+
+CLIPS_OF_OPENSTL = 10_000
+OF_OPENSTL = "it scores 10,000 test clips of Moving MNIST made of MNIST's own test digits alone"
 
 
 @dataclass(frozen=True)
@@ -165,17 +169,23 @@ class OpenSTLMovingMNIST(Protocol):
         """Return that the clips are not those of OpenSTL."""
         if reason := super().refusal(reader, network):
             return reason
-        source = reader.source
-        fits = isinstance(source, MovingMNIST) and source.test_size >= 10_000 and reader.title == 'openstl_mmnist'
-        return None if fits else "it scores 10,000 test clips of Moving MNIST made of MNIST's own test digits alone"
+        # Which digits there are only a reader knows that has looked at the files: open_judge says so.
+        fits = isinstance(reader.source, MovingMNIST) and reader.source.test_size >= CLIPS_OF_OPENSTL
+        return None if fits else OF_OPENSTL
 
     def open_judge(
         self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights
     ) -> Judge:
-        """Return what collects the samples, and has them scored."""
+        """Return what collects the samples, and has them scored.
+
+        Raises:
+          UserError: The digits are others.
+        """
         del open_weights
+        if held_out.title != 'openstl_mmnist':
+            raise UserError(f'--protocol=openstl_mmnist: {OF_OPENSTL}; found {held_out.title}')
         published = FramePrediction(context=10, per_clip=1)
-        return SampleSetJudge(published, reader, held_out, dataclasses.replace(config, real=10_000))
+        return SampleSetJudge(published, reader, held_out, dataclasses.replace(config, real=CLIPS_OF_OPENSTL))
 
 
 PUBLISHED: dict[str, type[Protocol]] = {

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.evals.draws import draws
 from vdm_jax.codecs.video_vae import VideoVAEConfig
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
@@ -28,7 +29,7 @@ def future():
 
 def score(draw, protocol=PROTOCOL):
     reader = SOURCE.open()
-    return runner.evaluate(protocol, draw, reader, reader.held_out(), CONFIG, ABOUT)
+    return runner.evaluate(protocol, draws(draw), reader, reader.held_out(), CONFIG, ABOUT)
 
 
 @pytest.fixture(scope='module')

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.evals.draws import draws
 from vdm_jax.codecs.video_vae import VideoVAEConfig
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
@@ -26,7 +27,7 @@ ROWS = ['samples', 'real', 'samples shuffled', 'corrupted', 'shuffled', 'reverse
 
 def score(videos, protocol=FAST):
     reader = SOURCE.open()
-    return runner.evaluate(protocol, lambda _: videos, reader, reader.held_out(), CONFIG, ABOUT)
+    return runner.evaluate(protocol, draws(lambda _: videos), reader, reader.held_out(), CONFIG, ABOUT)
 
 
 @pytest.fixture(scope='module')
