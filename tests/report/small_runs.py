@@ -69,7 +69,13 @@ def make_score(name='fvd8_4f', step=40, protocol=None, **changes):
         'samples': 8,
         'seed': 0,
         'sampler': 'DDIM(steps=50)',
-        'curves': {'flicker': {'frames': [0, 1, 2], 'mean': [1.0, 1.5, None], 'error': [0.1, 0.1, 0.2], 'slope': 0.5}},
+        'curves': {
+            'samples': {
+                'flicker': {'frames': [0, 1, 2], 'mean': [1.0, 1.5, None], 'error': [0.1, 0.1, 0.2], 'slope': 0.5}
+            },
+            'real': {'flicker': {'frames': [0, 1, 2], 'mean': [1.0, 1.1, 1.2], 'error': None, 'slope': None}},
+            'noise': {'flicker': {'frames': [0], 'mean': [9.0], 'error': None, 'slope': None}},
+        },
     }
     return Score(name, figures, {'fvd': step > 20}, settings | changes)
 

@@ -73,6 +73,9 @@ def test_curves_over_frames_are_drawn_and_what_is_none_is_left_out():
     ((_, chart),) = chart_frames(group_scores(files_of(score)), ['run'])
     assert chart.lines[0].label == 'step 40, slope 0.5' and chart.lines[0].curve.steps.tolist() == [0, 1, 2]
     assert chart.lines[0].curve.is_finite().tolist() == [True, True, False]
+    assert [line.label for line in chart.lines] == ['step 40, slope 0.5', 'real'], 'controls are in the table alone'
+    ((_, two),) = chart_frames(group_scores(files_of(score, make_score(step=80))), ['run'])
+    assert [line.label for line in two.lines] == ['step 40, slope 0.5', 'real', 'step 80, slope 0.5']
     bad = {
         'a': 1,
         'b': {'frames': [1]},
@@ -80,7 +83,9 @@ def test_curves_over_frames_are_drawn_and_what_is_none_is_left_out():
         'd': {'frames': [], 'mean': []},
         'e': None,
     }
-    assert curves_over_frames(make_score(curves=bad)) == {} == curves_over_frames(make_score(curves=[1]))
+    empty = {'samples': {}, 'real': {}}
+    for curves in ({'samples': bad, 'real': 7}, bad, [1], None):
+        assert curves_over_frames(make_score(curves=curves)) == empty
 
 
 def test_damaged_scores_are_named_and_the_others_read(tmp_path):

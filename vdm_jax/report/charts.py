@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from vdm_jax.report.metrics import Curve
 from vdm_jax.report.numbers import to_float
 from vdm_jax.report.run import RunRecord
-from vdm_jax.report.scores import Group, ScoreFile, curves_over_frames, main_row
+from vdm_jax.report.scores import REAL, Group, ScoreFile, curves_over_frames, main_row
 
 MOST_OTHERS = 24  # charts of numbers that this page has no chart of their own for
 MOST_LINES = 16  # of one run in one chart
@@ -172,16 +173,24 @@ def chart_frames(groups: list[Group], run_names: list[str]) -> list[tuple[int, C
     for number, group in enumerate(groups):
         by_figure: dict[str, Chart] = {}
         for file in group.scores:
-            label = f'step {file.step}' + (' (weights)' if file.origin else '')
-            for figure, curve in curves_over_frames(file.score).items():
-                chart = by_figure.setdefault(figure, Chart(figure, section='frames', x='frame', has_dots=True))
-                slope = '' if curve['slope'] is None else f', slope {curve["slope"]:.3g}'
-                points = Curve(_to_array(curve['frames']), _to_array(curve['mean']))
-                error = None if curve['error'] is None else _to_array(curve['error'])
-                if len(chart.lines) < MOST_LINES:
-                    chart.lines.append(Line(label + slope, run_names.index(file.run), points, error))
+            step = f'step {file.step}' + (' (weights)' if file.origin else '')
+            for row, curves in curves_over_frames(file.score).items():
+                # Real clips are the same for all scores of a protocol: those of the first are enough.
+                if row == REAL and file is not group.scores[0]:
+                    continue
+                for figure, curve in curves.items():
+                    chart = by_figure.setdefault(figure, Chart(figure, section='frames', x='frame', has_dots=True))
+                    if len(chart.lines) < MOST_LINES:
+                        label = REAL if row == REAL else step
+                        chart.lines.append(_line_over_frames(label, run_names.index(file.run), curve))
         charts += [(number, chart) for chart in by_figure.values()]
     return charts[:MOST_SCORE_CHARTS]
+
+
+def _line_over_frames(label: str, run: int, curve: dict[str, Any]) -> Line:
+    slope = '' if curve['slope'] is None else f', slope {curve["slope"]:.3g}'
+    error = None if curve['error'] is None else _to_array(curve['error'])
+    return Line(label + slope, run, Curve(_to_array(curve['frames']), _to_array(curve['mean'])), error)
 
 
 def _to_array(values: list[float | None]) -> np.ndarray:

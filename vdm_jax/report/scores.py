@@ -30,6 +30,7 @@ OF_PROTOCOL = (
 # Keys of config.evaluate that change no protocol, and keys of config.data that change no clip.
 FREE = ('batch_size', 'seed', 'protocol')
 FREE_OF_DATA = ('path', 'threads', 'prefetch', 'cache_mb', 'max_broken')
+REAL = 'real'  # the row of real clips
 CLIPS = 'clips'  # the setting that has the fingerprint of the data, which weights in a file need not know
 
 
@@ -147,26 +148,37 @@ def main_row(score: Score) -> str:
     return 'samples' if 'samples' in score.figures else next(iter(score.figures), '')
 
 
-def curves_over_frames(score: Score) -> dict[str, dict[str, Any]]:
-    """Return the curves over frames that a score has, {figure: {'frames', 'mean', …}}, without what is none."""
+def curves_over_frames(score: Score) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the curves over frames of the samples and of real clips, {row: {figure: {'frames', 'mean', …}}}.
+
+    What is no curve is left out.
+    """
     curves = score.settings.get('curves')
+    by_row = curves if isinstance(curves, dict) else {}
     checked = {}
-    for name, curve in curves.items() if isinstance(curves, dict) else ():
-        if not isinstance(curve, dict):
-            continue
-        frames = _read_numbers(curve.get('frames'))
-        means = _read_numbers(curve.get('mean'))
-        if not 0 < len(frames) == len(means) <= MOST_POINTS:
-            continue
-        errors = _read_numbers(curve.get('error'))
-        slope = curve.get('slope')
-        checked[str(name)] = {
-            'frames': frames,
-            'mean': means,
-            'error': errors if len(errors) == len(frames) else None,
-            'slope': slope if type(slope) in (int, float) else None,
-        }
+    for row in (main_row(score), REAL):
+        figures = by_row.get(row)
+        read = {str(name): _read_curve(curve) for name, curve in figures.items()} if isinstance(figures, dict) else {}
+        checked[row] = {name: curve for name, curve in read.items() if curve is not None}
     return checked
+
+
+def _read_curve(curve: Any) -> dict[str, Any] | None:
+    """Return the numbers of a curve, None of what is none."""
+    if not isinstance(curve, dict):
+        return None
+    frames = _read_numbers(curve.get('frames'))
+    means = _read_numbers(curve.get('mean'))
+    if not 0 < len(frames) == len(means) <= MOST_POINTS:
+        return None
+    errors = _read_numbers(curve.get('error'))
+    slope = curve.get('slope')
+    return {
+        'frames': frames,
+        'mean': means,
+        'error': errors if len(errors) == len(frames) else None,
+        'slope': slope if type(slope) in (int, float) else None,
+    }
 
 
 def _read_numbers(value: Any) -> list[float | None]:
