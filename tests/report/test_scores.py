@@ -88,6 +88,12 @@ def test_curves_over_frames_are_drawn_and_what_is_none_is_left_out():
         assert curves_over_frames(make_score(curves=curves)) == empty
 
 
+def test_a_config_that_is_none_is_no_obstacle():
+    for config in ([1], 'text', None, {'evaluate': 7, 'data': [{'path': 1}]}):
+        (group,) = group_scores(files_of(make_score(config=config)))
+        assert len(group.scores) == 1
+
+
 def test_damaged_scores_are_named_and_the_others_read(tmp_path):
     directory = write_run(tmp_path / 'run', scores=[make_score()])
     for name, text in {

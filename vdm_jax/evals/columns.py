@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vdm_jax.errors import UserError
-from vdm_jax.evals.runner import CIRCUMSTANCES, CONFIGS, RESULTS, select_settings
+from vdm_jax.evals.question import CIRCUMSTANCES, CONFIGS, RESULTS, leave_out, select_settings
 from vdm_jax.evals.score import Score
 
 SAMPLES = 'samples'  # the row of a score that is of the samples
@@ -18,9 +18,9 @@ OF_SAMPLES = (
     'step', 'ema', 'dtype', 'workdir', 'weights', 'sampler', 'guidance', 'scalars', 'seed', 'codec', 'trained_codec',
     'fake', 'fake_clips', 'real',
 )  # fmt: skip
-# Groups of a run's config that say what real clips there are and how they are read, and keys of them that do not.
-OF_REAL = ('data',)
-OF_PLACE = ('path',)
+# Groups of a run's config that say what real clips there are and how many of them, and keys that do not.
+OF_REAL = ('data', 'evaluate')
+OF_PLACE = ('path', 'threads', 'prefetch', 'cache_mb', 'max_broken', 'limits')
 SHOWN = 60  # characters of a value in a message
 
 
@@ -69,7 +69,11 @@ def select(score: Score) -> dict[str, Any]:
     selected = {key: value for key, value in about.items() if key not in left_out}
     if 'real_sha256' in about:
         return selected
-    config = select_settings(about.get('config', {}), OF_PLACE)
+    # A score may be anybody's file.
+    stored = about.get('config')
+    config = select_settings(stored if isinstance(stored, dict) else {}, OF_PLACE)
+    # The seed is of the samples' noise.
+    config['evaluate'] = leave_out(config.get('evaluate'), ('seed',))
     return selected | {'real': about.get('real'), 'config': {group: config.get(group) for group in OF_REAL}}
 
 

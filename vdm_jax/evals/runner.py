@@ -17,27 +17,10 @@ from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Draw
 from vdm_jax.evals.partial import DIGEST, MemoryRows, PartialRows
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
+from vdm_jax.evals.question import CIRCUMSTANCES, CONFIGS, RESULTS, leave_out, select_settings
 from vdm_jax.evals.rows import format_rows
 from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
-
-RESULTS = ('figures', 'curves', 'verdict', 'passed', 'samples_sha256', 'real_features_sha256', 'cautions')
-# What is as it happens to be where a score is made, and what is as its step says.
-CIRCUMSTANCES = ('environment', 'weights_sha256')
-# What the command line changed, and the config that it became, of which `select_settings` are what matters.
-CONFIGS = ('overrides', 'config')
-TRAINING = ('seed', 'latents', 'train', 'optim', 'ema', 'mesh', 'checkpoint', 'profile', 'log')  # groups of a config
-# Keys of the other groups that change no pixel: where lies what has a fingerprint, how work is shared out. Those of the
-# data are declared by its source (Source.movable_keys). The protocol that was chosen stands in the score itself,
-# whether a config names it or it is the source's usual one; so do the sampler and its guidance, in their own groups.
-IRRELEVANT: dict[str, Collection[str]] = {
-    'model': ('scan', 'remat'),
-    'codec': ('path',),
-    'text': ('path', 'texts'),
-    'reconstruction': ('lpips_path',),
-    'evaluate': ('batch_size', 'protocol', 'sampler', 'guidance'),
-}
-
 
 AfterBatch = Callable[[int, int], None]
 
@@ -124,7 +107,7 @@ def _directory_of(partial: epath.PathLike, about: dict[str, Any], config: Evalua
     question = {name: value for name, value in about.items() if name not in CONFIGS}
     settings = select_settings(about.get('config', {}), ())
     # How many are made at once changes none of them.
-    evaluate_settings = _leave_out(dataclasses.asdict(config), ('batch_size',))
+    evaluate_settings = leave_out(dataclasses.asdict(config), ('batch_size',))
     digits = files.digest_json(
         {'about': question, 'settings': settings, 'evaluate': evaluate_settings, 'identity': identity}
     )[:16]
@@ -135,21 +118,6 @@ def digest_videos(videos: np.ndarray) -> np.ndarray:
     """Return the sha256 of the pixels of each video, uint8 (n, 32)."""
     digests = [hashlib.sha256(np.ascontiguousarray(video).tobytes()).digest() for video in videos]
     return np.frombuffer(b''.join(digests), np.uint8).reshape(len(videos), 32)
-
-
-def select_settings(config: dict[str, Any], movable: Collection[str]) -> dict[str, Any]:
-    """Return what of a resolved config can change a sample or its score; `movable` as `write` has it."""
-    irrelevant: dict[str, Collection[str]] = IRRELEVANT | {'data': movable}
-    return {name: _leave_out(group, irrelevant.get(name, ())) for name, group in config.items() if name not in TRAINING}
-
-
-def _leave_out(value: Any, keys: Collection[str]) -> Any:
-    """Return nested dicts and lists without these keys, at any depth."""
-    if isinstance(value, list):
-        return [_leave_out(item, keys) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {name: _leave_out(item, keys) for name, item in value.items() if name not in keys}
 
 
 def write(score: Score, directory: str | epath.PathLike, movable: Collection[str]) -> epath.Path:

@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 from vdm_jax.errors import UserError
+from vdm_jax.evals import columns
 from vdm_jax.evals.score import Score
 from vdm_jax.files import digest_json, read_json, unseal
 
@@ -14,8 +15,7 @@ LARGEST_FILE = 2**24  # bytes of a score that is read
 MOST_SCORES = 500
 MOST_POINTS = 5000  # of a curve over frames
 
-# Settings that a figure hangs on: two scores that differ in one of them are of two protocols. Older scores do not
-# have all of them.
+# Settings that the page shows of a protocol. Older scores do not have all of them.
 OF_PROTOCOL = (
     'protocol',
     'split',
@@ -103,9 +103,10 @@ def group_scores(scores: list[ScoreFile]) -> list[Group]:
     """Return the scores by protocol, each protocol's by step."""
     by_key: dict[str, Group] = {}
     for file in scores:
-        parameters = protocol_parameters(file.score)
-        key = json.dumps([file.score.name, parameters], sort_keys=True)
-        by_key.setdefault(key, Group(file.score.name, parameters)).scores.append(file)
+        # What a table of scores may hold together is said in one place; of the clips' fingerprint see below.
+        hangs_on = {name: value for name, value in columns.select(file.score).items() if name != CLIPS}
+        key = json.dumps([file.score.name, hangs_on], sort_keys=True)
+        by_key.setdefault(key, Group(file.score.name, protocol_parameters(file.score))).scores.append(file)
     groups = [part for group in by_key.values() for part in _split_by_clips(group)]
     for group in groups:
         group.scores.sort(key=lambda file: (file.origin, file.step, file.run, file.name))
