@@ -125,6 +125,8 @@ def test_one_killed_before_its_score_draws_nothing_again(features, tmp_path, mon
     {'about': {'step': 8}},
     {'about': {'sampler': 'Euler(steps=3)'}},
     {'about': {'config': {'data': {'frames': 9}}}},
+    {'about': {'environment': {'packages': {'jax': '9.9'}}}},
+    {'about': {'weights_sha256': 'ab'}},
     {'identity': 'other files'},
     {'config': dataclasses.replace(CONFIG, seed=1)},
     {'config': dataclasses.replace(CONFIG, real=9)},
@@ -141,6 +143,7 @@ def test_another_question_does_not_find_the_rows(features, tmp_path, other):
 
 @pytest.mark.parametrize('same', [
     {'about': {'config': {'train': {'steps': 7}}, 'overrides': ['--config.train.steps=7']}},
+    {'about': {'environment': {'command': 'another line', 'commit': 'abc', 'processes': 2}}},
     {'config': dataclasses.replace(CONFIG, batch_size=2)},
 ], ids=str)  # fmt: skip
 def test_what_changes_no_sample_is_the_same_question(features, tmp_path, same):

@@ -478,8 +478,10 @@ def test_the_command_plans_i3d_where_the_protocol_is_fvd(experiment, capsys):
     report = json.loads(capsys.readouterr().out)
     assert tuple(report) == ('train', 'sample', 'features')
     features = report['features']
-    # 108 G multiply-adds of 64 frames of 224 pixels (Wang et al. 2018, arXiv:1711.07971), to which they are resized.
-    assert features['flops_per_chip'] == pytest.approx(2 * 2 * 108e9 * 16 / 64, rel=0.06)
+    # 108 G multiply-adds of 64 frames of 224 pixels (Wang et al. 2018, arXiv:1711.07971), to which they are resized. On
+    # CPUs those over time are Winograd's F(2, 3), of which 4 stand for 6.
+    published = 2 * 2 * 108e9 * 16 / 64
+    assert 4 / 6 * published < features['flops_per_chip'] < 1.06 * published
     assert features['bytes_per_chip']['params'] == pytest.approx(4 * 12.7e6, rel=0.02) and features['fits']
 
 

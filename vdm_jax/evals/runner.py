@@ -104,7 +104,10 @@ def evaluate(
 
 def _directory_of(partial: epath.PathLike, about: dict[str, Any], config: EvaluateConfig, identity: str) -> epath.Path:
     """Return the directory of what this evaluation has measured so far, by all that makes its samples what they are."""
-    question = {name: value for name, value in about.items() if name not in CONFIGS}
+    # Of where it runs only what moves the last bits of a sample: the same command may stand in another line.
+    environment = about.get('environment', {})
+    machine = {name: environment.get(name) for name in ('packages', 'device_kind')}
+    question = {name: value for name, value in about.items() if name not in (*CONFIGS, 'environment')} | machine
     settings = select_settings(about.get('config', {}), ())
     # How many are made at once changes none of them.
     evaluate_settings = leave_out(dataclasses.asdict(config), ('batch_size',))
