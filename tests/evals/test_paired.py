@@ -97,3 +97,8 @@ def test_context_frames_are_those_of_the_clips():
     np.testing.assert_array_equal(judge.conditions_of(np.array([4, 1]))['frames'], true_videos()[[4, 1], :3])
     every = Paired().open_judge(SOURCE, HELD_OUT, CONFIG)
     np.testing.assert_array_equal(every.conditions_of(np.arange(2))['frames'], true_videos()[:2])
+
+
+@pytest.mark.parametrize(('num_real', 'config', 'count'), [(9, 20, 9), (9, 4, 4), (1, 256, 1)])
+def test_it_wants_one_video_of_each_real_clip(num_real, config, count):
+    assert Paired().count_videos(EvaluateConfig(real=config), num_real) == count

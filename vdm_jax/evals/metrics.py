@@ -16,6 +16,8 @@ ssim      scikit-image's structural_similarity with its defaults for floats up t
 
 import numpy as np
 
+from vdm_jax.errors import UserError
+
 FRAME = (-3, -2, -1)  # axes of a frame
 CLIP = (-4, -3, -2, -1)  # axes of a clip
 WINDOW = 7  # pixels
@@ -56,10 +58,10 @@ def compute_ssim(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Average structural similarity (Wang et al. 2004) over frames: (..., T, H, W, C) -> (...); 1 = equal.
 
     Raises:
-      ValueError: Frames are smaller than a window.
+      UserError: Frames are smaller than a window.
     """
     if min(true.shape[-3:-1]) < WINDOW:
-        raise ValueError(f'frames of {true.shape[-3]}x{true.shape[-2]} are smaller than the window of {WINDOW}')
+        raise UserError(f'SSIM: frames of {true.shape[-3]}x{true.shape[-2]} are smaller than the window of {WINDOW}')
 
     a = np.asarray(predicted, np.float64) / 255
     b = np.asarray(true, np.float64) / 255

@@ -57,6 +57,10 @@ class Paired(Protocol):
         """Return all clips of each video."""
         return VideoCut(self.frames, 'all')
 
+    def count_videos(self, config: EvaluateConfig, num_real: int) -> int:
+        """Return as many as there are real clips: each has its own."""
+        return min(config.real, num_real)
+
     def open_judge(
         self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights
     ) -> Judge:

@@ -6,6 +6,7 @@ brought by pip (PackageWeights), by huggingface_hub (HubWeights), or by the user
 """
 
 import difflib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from vdm_jax.errors import UserError
@@ -59,7 +60,7 @@ class Package:
 
 
 @dataclass(frozen=True)
-class Weights:
+class Weights(ABC):
     """Published weights.
 
     Attributes:
@@ -73,24 +74,24 @@ class Weights:
     licence: str
 
     @property
+    @abstractmethod
     def address(self) -> str:
         """Where they are published."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def origin(self) -> str:
         """Where they come from, in a few words."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def sha256(self) -> str:
         """Of the file of weights as it is published; its first digits where no more are known."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def size(self) -> int:
         """Bytes that are brought here."""
-        raise NotImplementedError
 
     @property
     def is_fetchable(self) -> bool:

@@ -94,3 +94,14 @@ def test_parameters_reach_the_measure():
     uniform = np.full((20, 5), 0.2)
     score = InceptionScore(values='probabilities', splits=4, seed=None).measure(None, uniform)
     assert score['inception_score'] == pytest.approx(1)
+
+
+def test_intervals_end_where_a_figure_does():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(37, 23))
+    for fake in (rng.normal(size=(41, 23)), real[:18], 1000 + real):
+        for name in ('precision_recall', 'density_coverage'):
+            for figure, statistic in DISTANCES[name]().statistics().items():
+                estimate = interval(statistic, real, fake, rounds=20)
+                assert 0 <= estimate.score_low <= estimate.score_high, figure
+                assert estimate.score_high <= (np.inf if figure == 'density' else 1), figure

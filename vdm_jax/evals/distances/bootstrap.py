@@ -61,6 +61,8 @@ class Interval:
       method: How these were drawn.
       resample: Which clips are seen as drawn by chance: the fake ones, the real ones being the reference, or both.
       caution: Why the interval is not to be trusted, '' where nothing is known against it.
+      least: The least that the statistic can be, where intervals end.
+      greatest: The greatest.
     """
 
     score: float
@@ -73,16 +75,18 @@ class Interval:
     method: Method
     resample: Resample
     caution: str = ''
+    least: float = -np.inf
+    greatest: float = np.inf
 
     @property
     def score_low(self) -> float:
         """Lower end of the interval of what as many clips score on average, the bias in it."""
-        return self.low + self.bias
+        return min(max(self.low + self.bias, self.least), self.greatest)
 
     @property
     def score_high(self) -> float:
         """Upper end of the interval of what as many clips score on average, the bias in it."""
-        return self.high + self.bias
+        return min(max(self.high + self.bias, self.least), self.greatest)
 
 
 def interval(
@@ -134,7 +138,8 @@ def interval(
     reach = float(scipy.special.stdtrit(freedom, (1 + level) / 2)) * error
     low, high = np.clip([score - bias - reach, score - bias + reach], statistic.least, statistic.greatest)
     caution = statistic.caution(len(real), len(fake), fake.shape[1], resample)
-    return Interval(score, bias, float(low), float(high), error, level, rounds, method, resample, caution)
+    bounds = statistic.least, statistic.greatest
+    return Interval(score, bias, float(low), float(high), error, level, rounds, method, resample, caution, *bounds)
 
 
 def _estimate(score: float, scores: np.ndarray, method: Method, count: int, size: int) -> tuple[float, float, int]:

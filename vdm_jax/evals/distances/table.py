@@ -188,11 +188,11 @@ class InceptionScore(Distance):
 
 
 @dataclass(frozen=True)
-class PrecisionRecall(Distance):
-    """Improved precision and recall.
+class NeighbourDistance(Distance):
+    """A distance of balls about clips, each of which reaches to a neighbour of its clip.
 
     Attributes:
-      k: Which neighbour the balls reach to.
+      k: Which neighbour.
     """
 
     k: Neighbour = 3
@@ -205,6 +205,17 @@ class PrecisionRecall(Distance):
     def reason(self) -> str:
         return f'a neighbour number {self.k}'
 
+
+@dataclass(frozen=True)
+class PrecisionRecall(NeighbourDistance):
+    """Improved precision and recall.
+
+    Attributes:
+      k: Which neighbour the balls reach to.
+    """
+
+    k: Neighbour = 3
+
     def measure(self, real: np.ndarray | None, fake: np.ndarray) -> dict[str, float]:
         precision, recall = neighbours.precision_recall(_want_real(real), fake, self.k)
         return {'precision': precision, 'recall': recall}
@@ -214,7 +225,7 @@ class PrecisionRecall(Distance):
 
 
 @dataclass(frozen=True)
-class DensityCoverage(Distance):
+class DensityCoverage(NeighbourDistance):
     """Density and coverage.
 
     Attributes:
@@ -222,14 +233,6 @@ class DensityCoverage(Distance):
     """
 
     k: Neighbour = 5
-
-    @property
-    def num_needed(self) -> int:
-        return self.k + 1
-
-    @property
-    def reason(self) -> str:
-        return f'a neighbour number {self.k}'
 
     def measure(self, real: np.ndarray | None, fake: np.ndarray) -> dict[str, float]:
         density, coverage = neighbours.density_coverage(_want_real(real), fake, self.k)

@@ -7,6 +7,7 @@ put far away: frozen, shuffled, reversed and noise, and copies of training clips
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -66,9 +67,9 @@ class FeatureProtocol(Protocol):
     rounds: Rounds = 100
 
     @property
+    @abstractmethod
     def settings(self) -> DistanceSettings:
         """All that the distance hangs on."""
-        raise NotImplementedError
 
     @property
     def title(self) -> str | None:
