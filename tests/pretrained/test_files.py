@@ -4,6 +4,7 @@ import argparse
 import json
 import pickle
 import sys
+import zipfile
 
 import jax.numpy as jnp
 import numpy as np
@@ -155,6 +156,14 @@ def test_without_pytorch_the_extra_is_named(tmp_path, monkeypatch):
         files.read(tmp_path / 'w.pt')
 
 
+def test_torch_script_is_refused_by_its_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'w.pt', 'w') as archive:
+        for member in ('w/data.pkl', 'w/constants.pkl', 'w/code/__torch__/network.py'):
+            archive.writestr(member, b'')
+    with pytest.raises(UserError, match=r'w.pt: is TorchScript, a program, and is not read; save .* state_dict\(\)$'):
+        files.read(tmp_path / 'w.pt')
+
+
 @pytest.fixture
 def torch():
     return pytest.importorskip('torch', reason='PyTorch is not installed: make parity')
@@ -211,6 +220,13 @@ def test_a_checkpoint_that_would_run_something_is_refused_and_not_run(tmp_path, 
     with pytest.raises(UserError, match=rf'w.pt: holds more than weights{why} and is not read$'):
         files.read(tmp_path / 'w.pt')
     assert not (tmp_path / 'sprung').exists()
+
+
+@pytest.mark.parity
+def test_what_torch_script_itself_writes_is_refused(tmp_path, torch):
+    torch.jit.script(torch.nn.Linear(2, 3)).save(tmp_path / 'w.pt')
+    with pytest.raises(UserError, match='is TorchScript'):
+        files.read(tmp_path / 'w.pt')
 
 
 @pytest.mark.parity

@@ -324,14 +324,6 @@ _ENTRIES: tuple[Weights, ...] = (
         553_433_881,
     ),
     OwnWeights(
-        'i3d_torchscript',
-        'FVD: the same I3D as StyleGAN-V has it',
-        'Apache-2.0',
-        'https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1',
-        'bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2',
-        51_235_320,
-    ),
-    OwnWeights(
         'c3d',
         'inception score of UCF-101: C3D, and the mean of its clips, in one .npz (vdm_jax/pretrained/c3d.py)',
         'none stated',

@@ -144,12 +144,25 @@ def _read_torch(path: Path, entry: str | None) -> dict[str, np.ndarray]:
     return arrays if nested or not entry else names.select_entry(arrays, entry, str(path))
 
 
+def _is_torch_script(path: Path) -> bool:
+    """Return whether a file is what torch.jit.save writes: tensors beside the code of a network."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith('/constants.pkl') for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def _load_torch(path: Path) -> Any:
     """Return what torch.load makes of a file without running anything in it.
 
     Raises:
       UserError: PyTorch is not installed, or the file holds more than weights or is damaged.
     """
+    if _is_torch_script(path):
+        raise UserError(
+            f'--checkpoint={path}: is TorchScript, a program, and is not read; save its tensors alone, its state_dict()'
+        )
     try:
         import torch
     except ImportError:
