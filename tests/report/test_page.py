@@ -24,6 +24,7 @@ from vdm_jax.report.tables import (
     read_overrides,
     summarize_run,
 )
+from vdm_jax.train.best_metric import METADATA, make_metadata
 
 ROOT = Path(__file__).parents[2]
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>"\'&'
@@ -84,6 +85,19 @@ def data_of(page):
 def page(tmp_path_factory):
     scores = [make_score(step=20), make_score(step=40)]
     return page_of(write_run(tmp_path_factory.mktemp('full') / 'run', scores=scores))
+
+
+def test_checkpoints_have_the_metric_that_the_best_is_chosen_by(tmp_path):
+    config = CONFIG | {'checkpoint': {'best': 'evaluate/kept:max'}}
+    write_run(tmp_path, config=config, samples=())
+    for step, kept in ((20, 0.9), (40, 0.7)):
+        (tmp_path / 'checkpoints' / str(step) / 'params').mkdir(parents=True)
+        (tmp_path / 'checkpoints' / str(step) / 'params' / 'array').write_bytes(b'1')
+        metadata = {'custom_metadata': make_metadata({'evaluate/kept': kept, 'evaluate/other': 1.0})}
+        (tmp_path / 'checkpoints' / str(step) / METADATA).write_text(json.dumps(metadata))
+    text = read_page(page_of(tmp_path)).text
+    assert 'step size files evaluate/kept 40 – unverified 0.7000' in text
+    assert '20 best – unverified 0.9000' in text
 
 
 def survey(directory):

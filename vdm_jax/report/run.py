@@ -9,10 +9,11 @@ from etils import epath
 
 from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import check_regular, is_local, read_json, unseal
-from vdm_jax.report.checkpoints import Checkpoint, read_checkpoints
+from vdm_jax.report.checkpoints import Checkpoint, read_checkpoints, read_rule
 from vdm_jax.report.metrics import Metrics, read_metrics
 from vdm_jax.report.samples import Samples, read_samples
 from vdm_jax.report.scores import ScoreFile, read_scores
+from vdm_jax.train.best_metric import Rule
 
 PARTS = ('config.json', 'environment.json', 'metrics.jsonl', 'checkpoints', 'samples', 'evals')
 OF_CLIPS = ('broken', 'replaced', 'short', 'without')  # words of counters of clips that are not as they should be
@@ -81,6 +82,11 @@ class RunRecord:
         return value if type(value) is int and value > 0 else None
 
     @property
+    def best_rule(self) -> Rule | None:
+        """By which metric a checkpoint is best, None where the config has no such rule."""
+        return read_rule(self.setting('checkpoint', 'best'))
+
+    @property
     def step(self) -> int | None:
         """The last step that metrics or checkpoints speak of."""
         steps = [int(each.step) for each in self.checkpoints if each.step.isdigit()]
@@ -113,7 +119,7 @@ def read_run(workdir: str, name: str, sample_budget: int) -> RunRecord:
     _read_metrics(run, directory)
     run.samples = read_samples(directory / 'samples', run.whole_setting('data', 'frames'), sample_budget)
     run.scores, score_problems = read_scores(directory / 'evals', name)
-    run.checkpoints = read_checkpoints(directory / 'checkpoints', run.setting('checkpoint', 'best'))
+    run.checkpoints = read_checkpoints(directory / 'checkpoints', run.best_rule)
 
     for problem in (*run.samples.problems, *score_problems):
         run.warn('warning', problem)

@@ -206,6 +206,12 @@ def _describe_step(run: RunRecord) -> tuple[str, str, str]:
     return 'Step', f'{step:,}', remark
 
 
+def list_checkpoint_metrics(run: RunRecord) -> list[str]:
+    """Return the metrics of checkpoints that the page shows: the held-out loss, and that of the best one."""
+    names = ['validation_loss', *([run.best_rule.metric] if run.best_rule else [])]
+    return [name for name in dict.fromkeys(names) if any(name in each.metrics for each in run.checkpoints)]
+
+
 def tabulate_group(group: Group, settings_length: int) -> dict[str, Any]:
     """Return what the page shows of the scores of one protocol; `settings_length` characters of each one's settings."""
     columns = columns_of(group)[:MOST_COLUMNS]
