@@ -8,14 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.report.small_runs import CONFIG, line_of, make_score, make_videos, write_metrics, write_run, write_samples
 from vdm_jax import cli
 from vdm_jax.errors import UserError
-from vdm_jax.report.charts import chart_runs
+from vdm_jax.report.charts import chart_frames, chart_runs
 from vdm_jax.report.page import make_page, name_runs, write_report
 from vdm_jax.report.run import read_run
+from vdm_jax.report.scores import ScoreFile, group_scores
 from vdm_jax.report.tables import (
     compare_configs,
     format_command,
@@ -209,6 +211,29 @@ def test_a_config_of_any_shape_is_survived(tmp_path, content):
     for name in ('config.json', 'environment.json'):
         (directory / name).write_text(content)
     survey(directory)
+
+
+@pytest.mark.parametrize('value', ['-5', '0', '1e308', '-1e308', '1e400', 'NaN', 'null', '9' * 400])
+def test_numbers_of_any_size_are_survived(tmp_path, value):
+    directory = write_run(tmp_path / 'run', samples=())
+    names = ('loss', 'seconds', 'memory_peak', 'skipped_updates', 'waited_for_data', 'data/broken_videos')
+    line = ', '.join(f'"{name}": {value}' for name in names)
+    (directory / 'metrics.jsonl').write_text(f'{{"step": 1, {line}}}\n')
+    curve = {'frames': [0, 1], 'mean': [1, 2], 'error': [1, 1], 'slope': json.loads(value)}
+    score = make_score(curves={'samples': {'flicker': curve}}, floor={'fvd': json.loads(value)})
+    with np.errstate(over='ignore'):
+        run = survey(directory)
+        chart_frames(group_scores([ScoreFile('run', 'x.json', score)]), ['run'])
+    texts = [remark.text for remark in run.warnings]
+    assert not [text for text in texts if text.startswith('-') or 'inf ' in text]
+
+
+def test_counters_are_those_of_the_last_line_that_has_them(tmp_path):
+    directory = write_run(tmp_path / 'run', samples=())
+    lines = [{'step': step, 'skipped_updates': count, 'data/short': 2 * count} for step, count in ((1, 1), (2, 3))]
+    write_metrics(directory, lines)
+    texts = [text for _, text in remarks_of(directory)]
+    assert '3 updates left out: not finite.' in texts and 'short: 6 so far.' in texts
 
 
 def test_parts_that_are_something_else_are_survived(tmp_path):

@@ -39,6 +39,12 @@ class Curve:
         finite: np.ndarray = np.isfinite(self.values)
         return finite
 
+    @property
+    def last_count(self) -> int:
+        """The last value that is finite, of a counter; 0 where there is none."""
+        finite = self.values[self.is_finite()]
+        return int(finite[-1]) if finite.size else 0
+
 
 @dataclass(frozen=True)
 class Restart:

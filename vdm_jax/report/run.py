@@ -181,8 +181,8 @@ def _warn_of_metrics(run: RunRecord) -> None:
         text = f'{count_things(count, "logged number")} not finite, the first at step {step}: {name} is {what}.'
         run.warn('error', text, lines)
     skipped = metrics.curves.get('skipped_updates')
-    if skipped is not None and len(skipped.values) and skipped.values[-1] > 0:
-        run.warn('error', f'{count_things(int(skipped.values[-1]), "update")} left out: not finite.')
+    if skipped is not None and skipped.last_count > 0:
+        run.warn('error', f'{count_things(skipped.last_count, "update")} left out: not finite.')
     for step, count in metrics.bad_samples:
         run.warn('error', f'{count_things(count, "sample")} of step {step} not finite.')
     if metrics.broken_lines:
@@ -205,8 +205,8 @@ def _warn_of_clips(run: RunRecord) -> None:
     """Warn of clips that others took the place of, or that were filled up."""
     for name, curve in run.metrics.curves.items():
         is_counter = name.startswith('data/') and any(word in name for word in OF_CLIPS)
-        if is_counter and curve.values[-1] > 0:
-            run.warn('warning', f'{name.removeprefix("data/").replace("_", " ")}: {curve.values[-1]:,.0f} so far.')
+        if is_counter and curve.last_count > 0:
+            run.warn('warning', f'{name.removeprefix("data/").replace("_", " ")}: {curve.last_count:,} so far.')
 
 
 def _note_restarts(run: RunRecord) -> None:

@@ -10,6 +10,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import columns
 from vdm_jax.evals.score import Score
 from vdm_jax.files import digest_json, read_json, unseal
+from vdm_jax.report.numbers import to_float
 
 LARGEST_FILE = 2**24  # bytes of a score that is read
 MOST_SCORES = 500
@@ -178,7 +179,7 @@ def _read_curve(curve: Any) -> dict[str, Any] | None:
         'frames': frames,
         'mean': means,
         'error': errors if len(errors) == len(frames) else None,
-        'slope': slope if type(slope) in (int, float) else None,
+        'slope': to_float(slope) if type(slope) in (int, float) else None,
     }
 
 

@@ -144,8 +144,8 @@ def format_number(value: float | None) -> str:
 
 
 def format_bytes(size: int | None) -> str:
-    """Return a size for people, '–' for none."""
-    if size is None:
+    """Return a size for people, '–' for none, and for a number below 0, which is no size."""
+    if size is None or size < 0:
         return '–'
     units = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
     power = min(len(units) - 1, int(math.log2(size) // 10)) if size else 0
