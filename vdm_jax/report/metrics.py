@@ -69,8 +69,8 @@ class Metrics:
     Attributes:
       curves: By name.
       restarts: In the order of the file.
-      not_finite: (step, name, 'nan', 'inf' or '-inf') of the first numbers that are not finite, but for those of scores,
-        which may have figures that cannot be measured.
+      not_finite: (step, name, 'nan', 'inf' or '-inf') of the first numbers that are not finite, but for figures of
+        scores, of which some cannot be measured.
       not_finite_count: How many there are in all.
       problem_files: {kind: names}, of files that the source could not take as they are.
       bad_samples: (step, how many samples were not finite).
