@@ -14,8 +14,9 @@ import pytest
 from tests.report.small_runs import CONFIG, line_of, make_score, make_videos, write_metrics, write_run, write_samples
 from vdm_jax import cli
 from vdm_jax.errors import UserError
+from vdm_jax.report import plots
 from vdm_jax.report.charts import chart_frames, chart_runs
-from vdm_jax.report.page import make_page, name_runs, write_report
+from vdm_jax.report.page import SAMPLE_BYTES, SETTINGS_LENGTH, make_page, name_runs, write_report
 from vdm_jax.report.run import read_run
 from vdm_jax.report.scores import ScoreFile, group_scores
 from vdm_jax.report.tables import (
@@ -358,6 +359,16 @@ def test_overrides_and_the_command_are_those_of_the_environment():
 )  # fmt: skip
 def test_figures_have_four_digits(value, text):
     assert format_number(value) == text
+
+
+def test_all_that_a_page_may_hold_is_below_ten_megabytes():
+    base64 = 4 / 3
+    pictures = base64 * SAMPLE_BYTES
+    # Of each point twice, in the line and smoothed, x in 8 bytes and y in 4.
+    points = base64 * 2 * 12 * plots.MOST_POINTS
+    # JSON with as many quotation marks as settings have.
+    settings = 1.7 * SETTINGS_LENGTH
+    assert pictures + points + settings + len(plots.read_script()) < 9.7e6
 
 
 @pytest.mark.slow
