@@ -1,6 +1,7 @@
 """The scores of a run directory, those of one protocol together and no others in one column."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +29,9 @@ OF_PROTOCOL = (
     'network',
     'real_sha256',
 )
-# Keys of config.evaluate that change no protocol, and keys of config.data that change no clip.
-FREE = ('batch_size', 'seed', 'protocol')
+# Keys of config.evaluate that are of no protocol, or that a score has by itself.
+FREE = ('batch_size', 'seed', 'protocol', 'sampler', 'guidance')
+# Keys of config.data that change no clip.
 FREE_OF_DATA = ('path', 'threads', 'prefetch', 'cache_mb', 'max_broken')
 REAL = 'real'  # the row of real clips
 CLIPS = 'clips'  # the setting that has the fingerprint of the data, which weights in a file need not know
@@ -137,6 +139,14 @@ def protocol_parameters(score: Score) -> dict[str, Any]:
         settings = {name: value for name, value in data.items() if name not in FREE_OF_DATA}
         parameters['data'] = f'{data.get("source")}, settings {digest_json(settings)[:6]}'
     return parameters
+
+
+def name_samplings(files: Sequence[ScoreFile]) -> list[str]:
+    """Return for each score how its videos were drawn, as far as that is not the same for all; '' where it is."""
+    names = dict.fromkeys(name for file in files for name in file.sampling)
+    different = [name for name in names if len({str(file.sampling.get(name)) for file in files}) > 1]
+    labels = [', '.join(f'{name} {file.sampling.get(name, "none")}' for name in different) for file in files]
+    return [label[:200] for label in labels]
 
 
 def columns_of(group: Group) -> list[str]:

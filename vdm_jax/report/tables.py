@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vdm_jax.report.run import RunRecord
-from vdm_jax.report.scores import Group, ScoreFile, columns_of, main_row
+from vdm_jax.report.scores import Group, ScoreFile, columns_of, main_row, name_samplings
 
 LONGEST_VALUE = 2000  # characters of a value
 MOST_KEYS = 5000  # of a config
@@ -226,7 +226,10 @@ def tabulate_group(group: Group, settings_length: int) -> dict[str, Any]:
         'name': group.name,
         'parameters': [(name, format_value(value)) for name, value in group.parameters.items()],
         'columns': columns,
-        'rows': [_tabulate_score(file, columns, settings_length) for file in group.scores],
+        'rows': [
+            _tabulate_score(file, columns, settings_length) | {'label': label}
+            for file, label in zip(group.scores, name_samplings(group.scores), strict=True)
+        ],
         'controls': controls,
         'controls_of': newest[-1].name,
     }
