@@ -31,8 +31,6 @@ OF_PROTOCOL = (
 )
 # Keys of config.evaluate that are of no protocol, or that a score has by itself.
 FREE = ('batch_size', 'seed', 'protocol', 'sampler', 'guidance')
-# Keys of config.data that change no clip.
-FREE_OF_DATA = ('path', 'threads', 'prefetch', 'cache_mb', 'max_broken')
 REAL = 'real'  # the row of real clips
 CLIPS = 'clips'  # the setting that has the fingerprint of the data, which weights in a file need not know
 
@@ -136,7 +134,7 @@ def protocol_parameters(score: Score) -> dict[str, Any]:
         parameters |= {f'evaluate.{name}': value for name, value in evaluate.items() if name not in FREE}
     data = config.get('data') if isinstance(config, dict) else None
     if isinstance(data, dict):
-        settings = {name: value for name, value in data.items() if name not in FREE_OF_DATA}
+        settings = {name: value for name, value in data.items() if name not in columns.OF_PLACE}
         parameters['data'] = f'{data.get("source")}, settings {digest_json(settings)[:6]}'
     return parameters
 
