@@ -93,10 +93,10 @@ def page(tmp_path_factory):
 def test_checkpoints_have_the_metric_that_the_best_is_chosen_by(tmp_path):
     config = CONFIG | {'checkpoint': {'best': 'evaluate/kept:max'}}
     write_run(tmp_path, config=config, samples=())
-    for step, kept in ((20, 0.9), (40, 0.7)):
+    for step, value in ((20, 0.9), (40, 0.7)):
         (tmp_path / 'checkpoints' / str(step) / 'params').mkdir(parents=True)
         (tmp_path / 'checkpoints' / str(step) / 'params' / 'array').write_bytes(b'1')
-        metadata = {'custom_metadata': make_metadata({'evaluate/kept': kept, 'evaluate/other': 1.0})}
+        metadata = {'custom_metadata': make_metadata({'evaluate/kept': value, 'evaluate/other': 1.0})}
         (tmp_path / 'checkpoints' / str(step) / METADATA).write_text(json.dumps(metadata))
     text = read_page(page_of(tmp_path)).text
     assert 'step size files evaluate/kept 40 – unverified 0.7000' in text
