@@ -53,7 +53,7 @@ MAY = {
         'text',
         'train',
     ),
-    'report': ('evals.columns', 'evals.score', 'media', 'train.manifest'),
+    'report': ('evals.columns', 'evals.score', 'media', 'train.best_metric', 'train.manifest'),
     'benchmark': ('data', 'models', 'parallel', 'train'),
     'planning': ('config', 'experiment', 'parallel', 'sampling'),
     'cli': (

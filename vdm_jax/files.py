@@ -282,6 +282,23 @@ def read_bytes(path: AnyPath, limit: int | None = None, called: str | None = Non
         raise UserError(f'{called or path}: cannot be read ({error.strerror or error})') from None
 
 
+def hash_file(path: AnyPath, called: str | None = None) -> str:
+    """Return the sha256 of a file on this machine in hexadecimal digits, read in pieces.
+
+    Args:
+      path: Of the file.
+      called: What messages call it, the path where None.
+
+    Raises:
+      UserError: It cannot be read.
+    """
+    try:
+        with open(path, 'rb') as file:
+            return hashlib.file_digest(file, 'sha256').hexdigest()
+    except OSError as error:
+        raise UserError(f'{called or path}: cannot be read ({error.strerror or error})') from None
+
+
 def check_sha256(content: bytes, sha256: str, called: str) -> None:
     """Check the hash of bytes against the one that is known of them.
 

@@ -24,9 +24,8 @@ from vdm_jax.errors import UserError
 from vdm_jax.files import AnyPath, write_atomically
 
 FPS = 8  # frames a second where nothing says how many
-STRIP = (
-    'vdm_jax'  # name of the text in a contact sheet's PNG that says how to cut it: JSON of what write_strip lays out
-)
+# Name of the text in a contact sheet's PNG that says how to cut it: JSON of what write_strip lays out.
+STRIP = 'vdm_jax'
 SEPARATOR = 128  # grey of the lines between clips
 ROW_GAP = 2  # pixels between the clips of a contact sheet
 COLUMN_GAP = 1  # pixels between its frames

@@ -155,6 +155,8 @@ MISTAKES = {
     'step': (['--real=real', '--fake=fake', '--step=3'], '--step is of samples of a run'),
     'ema': (['--real=real', '--fake=fake', '--ema=raw'], '--ema is of samples of a run'),
     'steps': (['--real=real', '--fake=fake', '--steps=3'], '--steps is of samples of a run'),
+    'no steps': (['--real=real', '--fake=fake', '--steps=0'], '--steps is of samples of a run'),
+    'no guidance': (['--real=real', '--fake=fake', '--guidance=0'], '--guidance is of samples of a run'),
     'guidance': (['--real=real', '--fake=fake', '--guidance=3'], '--guidance is of samples of a run'),
     'scalars': (['--real=real', '--fake=fake', '--scalars=fps=3'], '--scalars is of samples of a run'),
     'codec': (['--real=real', '--fake=fake', '--allow-other-codec'], '--allow-other-codec is of samples of a run'),

@@ -1,6 +1,7 @@
 """`python -m vdm_jax weights`: list, fetch and verify, as they print and exit."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -69,6 +70,24 @@ def test_verify_of_a_file_of_ones_own(run, tmp_path, monkeypatch):
     monkeypatch.setitem(available.AVAILABLE, 'mine', known)
     code, out, _ = run('verify', 'mine.npy')
     assert code == 0 and out.startswith('mine.npy: mine as published, https://example.org/mine.npy')
+
+
+def test_a_name_is_that_entry_also_beside_a_file_of_that_name(run):
+    np.save('small', np.zeros(3))
+    os.rename('small.npy', 'small')
+    assert run('verify', 'small')[1].startswith('small: is not here')
+    assert run('verify', './small')[1].startswith('./small: of none of the published files')
+
+
+def test_a_file_that_cannot_be_read_is_one_line(run, monkeypatch):
+    np.save('mine.npy', np.zeros(3))
+
+    def refuse(*_):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr('builtins.open', refuse)
+    code, _, err = run('verify', 'mine.npy')
+    assert code == 2 and 'mine.npy: cannot be read (Permission denied)' in err
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ def test_scores_of_one_protocol_are_rows_of_one_table():
         sampler='Heun(steps=9)',
         seed=7,
         workdir='runs/b',
+        codec='f',
+        codec_of_training='g',
         environment={},
         samples_sha256='d',
         real_features_sha256='e',

@@ -131,5 +131,7 @@ def test_the_command_writes_the_score(tmp_path, capsys):
     assert printed.startswith('vbench_45e79ec: 32 samples\n') and '0.832' in printed
     (file,) = (tmp_path / 'evals').iterdir()
     assert str(file) in printed and runner.read(file).figures['total']['score'] == pytest.approx(0.8324, abs=5e-5)
-    assert cli.main(['evaluate', f'--vbench={path}', '--protocol=recall']) == 2
-    assert 'leave out --protocol=recall' in capsys.readouterr().err
+    others = ('--protocol=recall', '--steps=0', '--size=32', '--batch-size=4', '--ema=raw', '--real=x')
+    for option in (*others, '--config.evaluate.samples=8'):
+        assert cli.main(['evaluate', f'--vbench={path}', option]) == 2
+        assert f'is scored already; leave out {option.split("=")[0]}' in capsys.readouterr().err

@@ -32,6 +32,16 @@ def test_another_choice_is_a_change_of_its_name_and_its_keys_have_its_own_defaul
     assert 'config.sampler.spacing.name' not in changes
 
 
+def test_all_that_is_set_of_a_group_that_is_none_by_default_is_a_change():
+    before = changes_of()
+    after = changes_of('--config.evaluate.sampler=ddim', '--config.evaluate.guidance.scale=1')
+    changes = {key: value for key, value in after.items() if key not in before}
+    assert set(changes.values()) == {None}
+    keys = {'sampler.name', 'sampler.steps', 'guidance.scale'}
+    assert {f'config.evaluate.{key}' for key in keys} <= {*changes}
+    assert 'config.evaluate.guidance.negative' not in changes, 'it is none'
+
+
 @pytest.mark.parametrize('file', ['video_folder', 'moving_mnist', 'latte', 'vdm'])
 def test_every_change_is_a_key_of_the_config(file):
     config = json.loads(json.dumps(experiment_dict(read_experiment(file))))

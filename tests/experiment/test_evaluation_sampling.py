@@ -64,6 +64,13 @@ def test_a_resolved_config_can_be_cleared_and_changed():
     assert read('sampler.steps=5', file=resolved).evaluate.sampler.steps == 20
 
 
+@pytest.mark.parametrize('file', [FILE, FILE | {'evaluate': {'sampler': {'name': 'heun', 'steps': 20}}}])
+def test_a_key_after_its_group_was_cleared_is_refused(file):
+    with pytest.raises(UserError, match='sampler.steps: config.evaluate.sampler=none before it leaves no group'):
+        read('evaluate.sampler=none', 'evaluate.sampler.steps=5', file=file)
+    assert read('evaluate.sampler=none', 'evaluate.sampler=heun', file=file).evaluate.sampler is not None
+
+
 def test_guidance_has_the_other_keys_of_the_config():
     assert read('evaluate.guidance.scale=1').evaluate.guidance == Guidance(scale=1.0, rescale=0.7)
     assert read().evaluate.guidance is None

@@ -95,6 +95,10 @@ def test_the_slider_moves_over_steps(browser):
     browser.evaluate("document.querySelector('.player').focus()")
     browser.press('ArrowLeft')
     assert browser.evaluate("document.getElementById('step-value').textContent") == '30'
+    # The slider of frames has the arrows for itself.
+    browser.evaluate("document.getElementById('frame').focus()")
+    browser.press('ArrowLeft')
+    assert browser.evaluate("document.getElementById('step-value').textContent") == '30'
 
 
 def test_the_scale_smoothing_and_legend_change_the_chart(browser):

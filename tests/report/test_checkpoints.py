@@ -6,16 +6,16 @@ import pytest
 from etils import epath
 
 from vdm_jax.report import checkpoints
-from vdm_jax.report.checkpoints import find_best, read_checkpoints
+from vdm_jax.report.checkpoints import read_checkpoints, read_rule
 from vdm_jax.train import manifest
-from vdm_jax.train.best import METADATA, Rule, parse_rule
+from vdm_jax.train.best_metric import METADATA, make_metadata
 
 
-def write_step(directory, step, size=1000, validation=None):
+def write_step(directory, step, size=1000, metrics=None):
     path = epath.Path(directory) / str(step)
     (path / 'params').mkdir(parents=True)
     (path / 'params' / 'array').write_bytes(bytes(size))
-    (path / METADATA).write_text(json.dumps({'custom_metadata': {'validation': validation or {}}}))
+    (path / METADATA).write_text(json.dumps({'custom_metadata': make_metadata(metrics or {})}))
     manifest.write(path)
     return path
 
@@ -52,19 +52,29 @@ def test_of_large_ones_the_sizes_alone_are_compared(tmp_path, monkeypatch):
 def test_the_best_one_is_the_one_that_training_takes(tmp_path):
     values = {1: 3.0, 2: 1.0, 3: 1.0, 4: 2.0}
     for step, value in values.items():
-        write_step(tmp_path, step, validation={'validation_loss': value, 'validation_psnr': value})
-    metrics = {step: {'validation_loss': value, 'validation_psnr': value} for step, value in values.items()}
-    for rule in ('validation_loss', 'validation_loss:min', 'validation_loss:max', 'validation_psnr'):
-        parsed = parse_rule(rule)
-        assert isinstance(parsed, Rule)
-        best = [each.step for each in read_checkpoints(epath.Path(tmp_path), rule) if each.is_best]
-        assert best == [str(parsed.rank(metrics)[0][0])]
+        write_step(tmp_path, step, metrics={'validation_loss': value, 'evaluate/kept': value})
+    best_of = {'validation_loss': 2, 'validation_loss:max': 1, 'evaluate/kept:min': 2, 'evaluate/kept:max': 1}
+    for rule, step in best_of.items():
+        assert best_steps(tmp_path, rule) == [str(step)]
+    # As training, which takes the next best in its place.
+    (tmp_path / '2' / 'params' / 'array').write_bytes(b'')
+    assert best_steps(tmp_path, 'validation_loss') == ['3']
 
 
-def test_without_a_rule_or_its_metric_none_is_best():
-    assert find_best({1: {'validation_loss': 1.0}}, None) is None
-    assert find_best({1: {'validation_loss': 1.0}}, 'validation_x') is None
-    assert find_best({}, 'validation_loss') is None and find_best({1: {}}, 5) is None
+def best_steps(directory, rule):
+    return [each.step for each in read_checkpoints(epath.Path(directory), read_rule(rule)) if each.is_best]
+
+
+def test_checkpoints_of_earlier_versions_have_their_validation(tmp_path):
+    path = write_step(tmp_path, 5)
+    (path / METADATA).write_text(json.dumps({'custom_metadata': {'validation': {'validation_loss': 0.5}}}))
+    assert read_checkpoints(epath.Path(tmp_path), None)[0].metrics == {'validation_loss': 0.5}
+
+
+@pytest.mark.parametrize('rule', [None, 5, 'validation_x', 'loss', 'evaluate/kept', ['validation_loss']])
+def test_without_a_rule_or_its_metric_none_is_best(tmp_path, rule):
+    write_step(tmp_path, 1, metrics={'validation_loss': 1.0, 'evaluate/kept': 1.0})
+    assert best_steps(tmp_path, rule) == []
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"files": {"../../secret": [1, "x"]}, "sha256": "0"}', '[' * 100_000])

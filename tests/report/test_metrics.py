@@ -22,6 +22,13 @@ def test_curves_and_rates(tmp_path):
     assert metrics.last_step == 20 and not metrics.restarts and not metrics.broken_lines
 
 
+def test_figures_of_scores_that_could_not_be_measured_are_no_events(tmp_path):
+    write_metrics(tmp_path, [{'step': 10, 'evaluate/arcs': None, 'not_finite': {'evaluate/arcs': 'nan'}}])
+    metrics = read(tmp_path)
+    assert metrics.not_finite_count == 0 and metrics.not_finite == []
+    assert np.isnan(metrics.curves['evaluate/arcs'].values).tolist() == [True]
+
+
 def test_numbers_that_are_not_finite_are_events_and_points(tmp_path):
     lines = [
         line_of(10, loss=None, not_finite={'loss': 'nan'}),

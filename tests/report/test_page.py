@@ -8,14 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.report.small_runs import CONFIG, line_of, make_score, make_videos, write_metrics, write_run, write_samples
 from vdm_jax import cli
 from vdm_jax.errors import UserError
-from vdm_jax.report.charts import chart_runs
-from vdm_jax.report.page import make_page, name_runs, write_report
+from vdm_jax.report import plots
+from vdm_jax.report.charts import chart_frames, chart_runs
+from vdm_jax.report.page import SAMPLE_BYTES, SETTINGS_LENGTH, make_page, name_runs, write_report
 from vdm_jax.report.run import read_run
+from vdm_jax.report.scores import ScoreFile, group_scores
 from vdm_jax.report.tables import (
     compare_configs,
     format_command,
@@ -24,6 +27,7 @@ from vdm_jax.report.tables import (
     read_overrides,
     summarize_run,
 )
+from vdm_jax.train.best_metric import METADATA, make_metadata
 
 ROOT = Path(__file__).parents[2]
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>"\'&'
@@ -84,6 +88,19 @@ def data_of(page):
 def page(tmp_path_factory):
     scores = [make_score(step=20), make_score(step=40)]
     return page_of(write_run(tmp_path_factory.mktemp('full') / 'run', scores=scores))
+
+
+def test_checkpoints_have_the_metric_that_the_best_is_chosen_by(tmp_path):
+    config = CONFIG | {'checkpoint': {'best': 'evaluate/kept:max'}}
+    write_run(tmp_path, config=config, samples=())
+    for step, value in ((20, 0.9), (40, 0.7)):
+        (tmp_path / 'checkpoints' / str(step) / 'params').mkdir(parents=True)
+        (tmp_path / 'checkpoints' / str(step) / 'params' / 'array').write_bytes(b'1')
+        metadata = {'custom_metadata': make_metadata({'evaluate/kept': value, 'evaluate/other': 1.0})}
+        (tmp_path / 'checkpoints' / str(step) / METADATA).write_text(json.dumps(metadata))
+    text = read_page(page_of(tmp_path)).text
+    assert 'step size files evaluate/kept 40 – unverified 0.7000' in text
+    assert '20 best – unverified 0.9000' in text
 
 
 def survey(directory):
@@ -195,6 +212,29 @@ def test_a_config_of_any_shape_is_survived(tmp_path, content):
     for name in ('config.json', 'environment.json'):
         (directory / name).write_text(content)
     survey(directory)
+
+
+@pytest.mark.parametrize('value', ['-5', '0', '1e308', '-1e308', '1e400', 'NaN', 'null', '9' * 400])
+def test_numbers_of_any_size_are_survived(tmp_path, value):
+    directory = write_run(tmp_path / 'run', samples=())
+    names = ('loss', 'seconds', 'memory_peak', 'skipped_updates', 'waited_for_data', 'data/broken_videos')
+    line = ', '.join(f'"{name}": {value}' for name in names)
+    (directory / 'metrics.jsonl').write_text(f'{{"step": 1, {line}}}\n')
+    curve = {'frames': [0, 1], 'mean': [1, 2], 'error': [1, 1], 'slope': json.loads(value)}
+    score = make_score(curves={'samples': {'flicker': curve}}, floor={'fvd': json.loads(value)})
+    with np.errstate(over='ignore'):
+        run = survey(directory)
+        chart_frames(group_scores([ScoreFile('run', 'x.json', score)]), ['run'])
+    texts = [remark.text for remark in run.warnings]
+    assert not [text for text in texts if text.startswith('-') or 'inf ' in text]
+
+
+def test_counters_are_those_of_the_last_line_that_has_them(tmp_path):
+    directory = write_run(tmp_path / 'run', samples=())
+    lines = [{'step': step, 'skipped_updates': count, 'data/short': 2 * count} for step, count in ((1, 1), (2, 3))]
+    write_metrics(directory, lines)
+    texts = [text for _, text in remarks_of(directory)]
+    assert '3 updates left out: not finite.' in texts and 'short: 6 so far.' in texts
 
 
 def test_parts_that_are_something_else_are_survived(tmp_path):
@@ -319,6 +359,16 @@ def test_overrides_and_the_command_are_those_of_the_environment():
 )  # fmt: skip
 def test_figures_have_four_digits(value, text):
     assert format_number(value) == text
+
+
+def test_all_that_a_page_may_hold_is_below_ten_megabytes():
+    base64 = 4 / 3
+    pictures = base64 * SAMPLE_BYTES
+    # Of each point twice, in the line and smoothed, x in 8 bytes and y in 4.
+    points = base64 * 2 * 12 * plots.MOST_POINTS
+    # JSON with as many quotation marks as settings have.
+    settings = 1.7 * SETTINGS_LENGTH
+    assert pictures + points + settings + len(plots.read_script()) < 9.7e6
 
 
 @pytest.mark.slow

@@ -58,6 +58,17 @@ def test_samplers_are_lines_of_their_own_named_by_what_differs():
     assert [line.label for line in chart.lines] == ['sampler Euler', 'sampler Heun']
 
 
+def test_rows_of_one_step_are_told_apart_by_how_they_were_drawn():
+    """Sampler and guidance are of the samples, wherever the config has them."""
+    configs = [{'evaluate': {'samples': 8, 'sampler': sampler}} for sampler in (None, {'name': 'heun'})]
+    scores = [make_score(sampler=name, config=each) for name, each in zip(('Euler', 'Heun'), configs, strict=True)]
+    (group,) = group_scores(files_of(*scores))
+    assert 'evaluate.sampler' not in group.parameters and group.parameters['evaluate.samples'] == 8
+    assert [row['label'] for row in tabulate_group(group, 100)['rows']] == ['sampler Euler', 'sampler Heun']
+    (group,) = group_scores(files_of(make_score(step=20), make_score(step=40)))
+    assert [row['label'] for row in tabulate_group(group, 100)['rows']] == ['', '']
+
+
 def test_floor_stands_below_each_score_and_controls_below_all():
     (group,) = group_scores(files_of(make_score(step=20), make_score(step=40, interval={'fvd': [1.5, 2.75]})))
     table = tabulate_group(group, 1000)

@@ -17,7 +17,7 @@ from vdm_jax.evals import runner
 from vdm_jax.evals.score import Score
 from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop
-from vdm_jax.train.best import METADATA, parse_rule, read_metrics
+from vdm_jax.train.best_metric import METADATA, parse_rule, read_metrics
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.inspect import inspect_run

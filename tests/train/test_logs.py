@@ -26,7 +26,7 @@ from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop, workdir
-from vdm_jax.train.best import parse_rule
+from vdm_jax.train.best_metric import parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.inspect import format_report, inspect_run

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vdm_jax.cli import exit_codes
+from vdm_jax.cli.options import is_set
 from vdm_jax.cli.restore import list_origins, restore, use_mesh
 from vdm_jax.errors import Failure, UserError
 
@@ -27,9 +28,9 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     from vdm_jax.parallel import processes
 
     check_protocol(args.protocol)
-    if args.vbench:
-        evaluation = Evaluation([read_results(args)])
-    elif args.real or args.fake:
+    if is_set(args, '--vbench'):
+        evaluation = Evaluation([read_results(args, assignments)])
+    elif is_set(args, '--real') or is_set(args, '--fake'):
         evaluation = Evaluation([score_videos(args, assignments)])
     else:
         evaluation = score_samples(args, assignments)
@@ -112,18 +113,21 @@ def score_samples(args: argparse.Namespace, assignments: list[str]) -> Evaluatio
     return Evaluation(scores, selection.left_out, run.data.source.movable_keys, is_suite)
 
 
-def read_results(args: argparse.Namespace) -> 'Score':
+def read_results(args: argparse.Namespace, assignments: list[str]) -> 'Score':
     """Return the score that the results of --vbench make; with --workdir it stands among those of the run.
 
     Raises:
-      UserError: They are none, or something is to be scored besides.
+      UserError: They are none, or something is set that they do not hang on.
     """
+    from vdm_jax.cli.evaluate_videos import OF_SAMPLES
     from vdm_jax.evals.vbench_results import read_vbench
     from vdm_jax.parallel import processes
 
-    for name in ('weights', 'real', 'fake', 'protocol'):
-        if value := vars(args)[name]:
-            raise UserError(f'evaluate: --vbench={args.vbench}: is scored already; leave out --{name}={value}')
+    for option in ('--real', '--fake', '--size', '--protocol', '--batch-size', *OF_SAMPLES):
+        if is_set(args, option):
+            raise UserError(f'evaluate: --vbench={args.vbench}: is scored already; leave out {option}')
+    if assignments:
+        raise UserError(f'evaluate: --vbench={args.vbench}: is scored already; leave out {assignments[0]}')
     return processes.raise_on_all(lambda: read_vbench(args.vbench))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vdm_jax.cli.options import destination_of
+from vdm_jax.cli.options import is_set
 from vdm_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 USUAL = 'feature_distance'  # protocol, where none is named
 GROUP = '--config.evaluate.'
-OF_RUNS = ('--workdir', '--weights', '--step', '--ema', '--steps', '--guidance', '--allow-other-codec', '--scalars')
+# How samples of a run are drawn, and of which.
+OF_SAMPLES = ('--weights', '--step', '--ema', '--steps', '--guidance', '--allow-other-codec', '--scalars')
 MOST = 2**20  # clips: all there are
 # What distances of features that others computed hang on.
 OF_FEATURES = ('distances', 'divisor', 'root', 'seed')
@@ -42,8 +43,8 @@ def score_videos(args: argparse.Namespace, assignments: list[str]) -> 'Score':
     for option, value in (('--real', args.real), ('--fake', args.fake)):
         if not value:
             raise UserError(f'evaluate: {option}=PATH is missing: --real and --fake are scored together')
-    for option in OF_RUNS:
-        if vars(args)[destination_of(option)]:
+    for option in ('--workdir', *OF_SAMPLES):
+        if is_set(args, option):
             raise UserError(f'evaluate: {option} is of samples of a run: give it, or --real and --fake')
     config, protocol = read_config(args, assignments)
     about = describe(args, config, assignments) | {'environment': describe_environment()}

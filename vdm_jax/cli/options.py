@@ -136,6 +136,12 @@ WORDS: dict[str, dict[str, Any]] = {
 }
 
 
+def is_set(args: argparse.Namespace, option: str) -> bool:
+    """Return whether an option without a default was given, whatever its value: 0 is one."""
+    value = vars(args)[destination_of(option)]
+    return value is not None and value is not False
+
+
 def destination_of(option: str) -> str:
     """Return the attribute that argparse keeps an option in: 'batch_size' of '--batch-size', 'origin' of '--from'."""
     name = option.removeprefix('--').replace('-', '_')

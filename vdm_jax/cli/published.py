@@ -1,11 +1,11 @@
 """The command on weights that others have published: list, fetch, verify."""
 
 import argparse
-import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from vdm_jax import files
 from vdm_jax.cli import exit_codes
 from vdm_jax.errors import UserError
 
@@ -90,7 +90,9 @@ def verify_weights(names: list[str], is_quiet: bool) -> tuple[list[dict[str, Any
     names = names or [name for name, each in available.AVAILABLE.items() if store.is_here(each)]
     rows = []
     for name in names:
-        num_bytes, finding, is_good = verify_file(name) if os.path.isfile(name) else verify_entry(name)
+        # As everywhere: a name of the table is that entry, also where a file of that name lies here.
+        is_file = name not in available.AVAILABLE and os.path.isfile(name)
+        num_bytes, finding, is_good = verify_file(name) if is_file else verify_entry(name)
         rows.append({'name': name, 'bytes': num_bytes, 'finding': finding, 'good': is_good})
         if not is_quiet:
             print(finding)
@@ -114,11 +116,14 @@ def verify_entry(name: str) -> tuple[int, str, bool]:
 
 
 def verify_file(path: str) -> tuple[int, str, bool]:
-    """Return (bytes, what was found, whether it is good) of a user's file."""
+    """Return (bytes, what was found, whether it is good) of a user's file.
+
+    Raises:
+      UserError: It cannot be read.
+    """
     from vdm_jax.pretrained import available
 
-    with open(path, 'rb') as file:
-        sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
+    sha256 = files.hash_file(path)
     entry = available.identify(sha256)
     finding = f'{entry.name} as published, {entry.address}' if entry else 'of none of the published files listed here'
     return os.path.getsize(path), f'{path}: {finding} (sha256 {sha256})', entry is not None

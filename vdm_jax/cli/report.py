@@ -11,6 +11,7 @@ def report(args: argparse.Namespace, assignments: list[str]) -> int:
     """Write a run's curves, samples, scores, config and warnings as one HTML page."""
     from vdm_jax.report import page
     from vdm_jax.report.plots import import_bokeh
+    from vdm_jax.report.run import count_things
 
     import_bokeh()
     workdirs = [args.workdir, *split_runs(args.compare or [])]
@@ -21,7 +22,7 @@ def report(args: argparse.Namespace, assignments: list[str]) -> int:
         raise Failure(f'--out={out}: cannot be written ({error.strerror or error})') from None
 
     count = sum(remark.level != 'note' for run in runs for remark in run.warnings)
-    print(f'{out}' + (f' ({count} warnings)' if count else ''))
+    print(f'{out} ({count_things(count, "warning")})' if count else out)
     return exit_codes.DONE
 
 

@@ -136,9 +136,12 @@ def override(groups: dict[str, Any], assignments: Sequence[str], root: str = 'co
         last = _item_key(group, parts[-1], f'{key}: {parts[-2]}')
         current = _get_item(group, last)
         if isinstance(current, dict):
-            current[''] = Text(text)  # the name of a choice, whose other keys stay
-        else:
-            group[last] = Text(text)
+            group = current
+            last = ''  # the name of a choice, whose other keys stay
+        # Keys stay in the order in which they were set: of a group that is cleared what follows counts.
+        if isinstance(group, dict):
+            group.pop(last, None)
+        group[last] = Text(text)
     return tree
 
 

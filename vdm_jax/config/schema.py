@@ -230,6 +230,10 @@ def _read_union(value: Any, annotation: Any, key: str, choices: Choices) -> Any:
     # 'none' on the command line, in place of the keys that the file has.
     is_cleared = isinstance(value, dict) and isinstance(value.get(''), Text) and value[''].text.lower() in NONE
     if group is not None and is_cleared:
+        # Keys are in the order in which they were set: what came before is cleared, what comes after has no group.
+        *_, last = value
+        if last:
+            raise UserError(f'{key}.{last}: {key}={value[""].text} before it leaves no group; leave one of them out')
         return None
 
     # str takes any text, so it comes last.

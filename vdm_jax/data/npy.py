@@ -52,7 +52,9 @@ def read_header(file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
         size = dtype.itemsize * math.prod(shape)
     except Exception as error:  # numpy parses headers as Python, which has errors of every kind
         raise DamageError(f'no array of numpy: {type(error).__name__}') from None
-    if is_column_major or dtype.hasobject or min(shape, default=0) < 0 or size > 2**62:
+    if is_column_major:
+        raise DamageError('its columns lie one after the other (Fortran order); save numpy.ascontiguousarray of it')
+    if dtype.hasobject or min(shape, default=0) < 0 or size > 2**62:
         raise DamageError('no array of plain rows')
     return dtype, shape
 

@@ -80,18 +80,15 @@ class VideoSetReader(Reader):
 
     def __getitem__(self, i: int) -> Clip:
         video, start = self._clips[range(len(self))[i]]
-        numbers = start + self.source.stride * np.arange(self.source.frames)
-        try:
-            frames = video.read(numbers, self._size)
-        except (BrokenVideoError, DamageError) as error:
-            raise UserError(f'{self._label}: {video.name}: {error}') from None
-        return {'video': frames, 'label': np.int32(0)}
+        return self._read(video, start)
 
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
         """Return clip i from a random frame of its video."""
         video, _ = self._clips[range(len(self))[i]]
-        last = video.frames - self._span
-        numbers = int(rng.integers(last + 1)) + self.source.stride * np.arange(self.source.frames)
+        return self._read(video, int(rng.integers(video.frames - self._span + 1)))
+
+    def _read(self, video: StoredVideo, start: int) -> Clip:
+        numbers = start + self.source.stride * np.arange(self.source.frames)
         try:
             return {'video': video.read(numbers, self._size), 'label': np.int32(0)}
         except (BrokenVideoError, DamageError) as error:
@@ -158,6 +155,6 @@ class VideoSetReader(Reader):
                     f'{self.source.frames} frames'
                     + (f' at stride {self.source.stride}' if self.source.stride > 1 else '')
                 )
-            count = (video.frames - self._span) // self._span + 1 if self.source.cut == 'all' else 1
+            count = video.frames // self._span if self.source.cut == 'all' else 1
             clips += [(video, number * self._span) for number in range(count)]
         return clips

@@ -15,8 +15,8 @@ SAMPLES = 'samples'  # the row of a score that is of the samples
 # What may differ between scores of one protocol: whose samples they are, and how these were made. A path of real clips
 # is looked at where their hash is not there.
 OF_SAMPLES = (
-    'step', 'ema', 'dtype', 'workdir', 'weights', 'sampler', 'guidance', 'scalars', 'seed', 'codec', 'trained_codec',
-    'fake', 'fake_clips', 'real',
+    'step', 'ema', 'dtype', 'workdir', 'weights', 'sampler', 'guidance', 'scalars', 'seed', 'codec',
+    'codec_of_training', 'fake', 'fake_clips', 'real',
 )  # fmt: skip
 # Groups of a run's config that say what real clips there are and how many of them, and keys that do not.
 OF_REAL = ('data', 'evaluate')

@@ -1,12 +1,12 @@
 """Open networks that judge: the composer, who knows where weights of others lie, hands them to the protocols."""
 
 import functools
-import hashlib
 from typing import Any
 
 from vdm_jax.errors import UserError
 from vdm_jax.evals.features.network import FeatureNetwork
 from vdm_jax.evals.features.opened import LPIPS, Network, OpenNetwork
+from vdm_jax.files import hash_file
 
 KEY = 'config.evaluate.protocol.weights'
 KEY_OF_LPIPS = 'config.evaluate.protocol.lpips'
@@ -32,10 +32,10 @@ def _open(network: FeatureNetwork | LPIPS, weights: str | None) -> Any:
     loaded = raise_on_all(lambda: load(path))
     if isinstance(network, LPIPS):
         # Weights say of which backbone they are.
-        return OpenNetwork(LPIPS(loaded.config), loaded.params, name, hash_file(path))
+        return OpenNetwork(LPIPS(loaded.config), loaded.params, name, hash_file(path, label))
     if type(loaded.config) is not type(network):
         raise UserError(f'{label}: holds {type(loaded.config).__name__}, not {type(network).__name__}')
-    return OpenNetwork(network, loaded.params, name, hash_file(path))
+    return OpenNetwork(network, loaded.params, name, hash_file(path, label))
 
 
 def open_weights(network: Network, weights: str | None) -> OpenNetwork[Network]:
@@ -50,9 +50,3 @@ def open_weights(network: Network, weights: str | None) -> OpenNetwork[Network]:
     """
     opened: OpenNetwork[Network] = _open(network, weights)
     return opened
-
-
-def hash_file(path: str) -> str:
-    """Return the sha256 of a file, read in pieces."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -12,7 +12,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.data_plan import DataPlan
 from vdm_jax.experiment.experiment import Experiment
 from vdm_jax.experiment.network_plan import NetworkPlan
-from vdm_jax.train.best import check_metric, parse_rule
+from vdm_jax.train.best_metric import check_metric, parse_rule
 
 if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run

@@ -1,7 +1,7 @@
 """Which curves of a run stand in which chart, on which scale."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from vdm_jax.report.metrics import Curve
 from vdm_jax.report.numbers import to_float
 from vdm_jax.report.run import RunRecord
-from vdm_jax.report.scores import REAL, Group, ScoreFile, curves_over_frames, main_row
+from vdm_jax.report.scores import REAL, Group, curves_over_frames, main_row, name_samplings
 
 MOST_OTHERS = 24  # charts of numbers that this page has no chart of their own for
 MOST_LINES = 16  # of one run in one chart
@@ -133,7 +133,7 @@ def chart_scores(groups: list[Group], run_names: list[str]) -> list[tuple[int, C
     charts = []
     for number, group in enumerate(groups):
         own = [file for file in group.scores if not file.origin and file.step >= 0]
-        labels = _name_samplings(own)
+        labels = [label or 'samples' for label in name_samplings(own)]
         by_figure: dict[str, dict[tuple[int, str], dict[int, float]]] = {}
         for file, label in zip(own, labels, strict=True):
             for figure, value in file.score.figures.get(main_row(file.score), {}).items():
@@ -145,14 +145,6 @@ def chart_scores(groups: list[Group], run_names: list[str]) -> list[tuple[int, C
             if max(len(line.curve.steps) for line in chart.lines) > 1 and _varies(chart.lines):
                 charts.append((number, chart))
     return charts[:MOST_SCORE_CHARTS]
-
-
-def _name_samplings(files: Sequence[ScoreFile]) -> list[str]:
-    """Return for each score how its videos were drawn, as far as that is not the same for all."""
-    names = dict.fromkeys(name for file in files for name in file.sampling)
-    different = [name for name in names if len({str(file.sampling.get(name)) for file in files}) > 1]
-    labels = [', '.join(f'{name} {file.sampling.get(name, "none")}' for name in different) for file in files]
-    return [label[:200] or 'samples' for label in labels]
 
 
 def _line_of(label: str, run: int, points: dict[int, float]) -> Line:

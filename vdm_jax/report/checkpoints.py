@@ -1,5 +1,6 @@
 """The checkpoints of a run directory: size, and whether they are as they were written, without reading much."""
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,13 +8,11 @@ from typing import Any
 from etils import epath
 
 from vdm_jax.errors import UserError, first_line
-from vdm_jax.files import is_local, read_json
-from vdm_jax.report.numbers import to_float
+from vdm_jax.files import is_local
 from vdm_jax.train import manifest
+from vdm_jax.train.best_metric import Rule, parse_rule, read_metrics
 
 HASHED_BYTES = 2**26  # of all checkpoints together whose bits are compared; of the others the sizes alone
-METADATA = '_CHECKPOINT_METADATA'  # a step's JSON file that Orbax writes, with the metrics of its validation
-MORE_IS_BETTER = ('validation_psnr',)
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,9 @@ class Checkpoint:
     Attributes:
       step: Its number, and what was added to the name of one that was set aside.
       size: Bytes of the files that its manifest names, None where it names none.
-      verdict: 'intact', 'sizes match', 'unverified', 'damaged' or 'set aside'.
+      verdict: 'intact', 'sizes match', 'unverified', 'damaged', 'removed' while it was looked at, or 'set aside'.
       why: What is wrong, or was not looked at.
-      validation: Its metrics.
+      metrics: Of validation and scores of the step.
       is_best: By config.checkpoint.best.
     """
 
@@ -33,22 +32,20 @@ class Checkpoint:
     size: int | None
     verdict: str
     why: str = ''
-    validation: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
 
 
-def read_checkpoints(directory: epath.Path, rule: str | None) -> list[Checkpoint]:
+def read_checkpoints(directory: epath.Path, rule: Rule | None) -> list[Checkpoint]:
     """Return the checkpoints of a directory, which need not be there, newest first, then those set aside.
 
     Args:
       directory: Of the steps.
-      rule: config.checkpoint.best, METRIC[:min|max], None for none.
+      rule: By which one of them is best, None for none.
     """
     if not directory.is_dir():
         return []
     steps = sorted(manifest.list_steps(directory), reverse=True)
-    validations = {step: read_validation(directory / str(step)) for step in steps}
-    best = find_best(validations, rule)
 
     checkpoints = []
     left = HASHED_BYTES
@@ -59,7 +56,8 @@ def read_checkpoints(directory: epath.Path, rule: str | None) -> list[Checkpoint
         is_hashed = is_local(directory) and (size or 0) <= left
         left -= (size or 0) if is_hashed else 0
         verdict, why = _check(path, is_hashed)
-        checkpoints.append(Checkpoint(str(step), size, verdict, why, validations[step], step == best))
+        checkpoints.append(Checkpoint(str(step), size, verdict, why, read_metrics(path)))
+    checkpoints = mark_best(checkpoints, rule)
     names = sorted(path.name for path in directory.iterdir() if re.fullmatch(r'\d+\.damaged\d*', path.name))
     return checkpoints + [Checkpoint(name, None, 'set aside', 'it was damaged when a run resumed') for name in names]
 
@@ -108,23 +106,17 @@ def _check(path: epath.Path, is_hashed: bool) -> tuple[str, str]:
     return 'sizes match', 'its bits were not compared: python -m vdm_jax inspect does'
 
 
-def read_validation(path: epath.Path) -> dict[str, float]:
-    """Return the metrics of a step's directory, {} where it has none, or they cannot be read."""
+def mark_best(checkpoints: list[Checkpoint], rule: Rule | None) -> list[Checkpoint]:
+    """Return checkpoints of which the one that --step=best takes is marked: none that is damaged."""
+    usable = {int(each.step): each.metrics for each in checkpoints if each.verdict not in ('damaged', 'removed')}
+    ranking = rule.rank(usable) if rule else []
+    best = str(ranking[0][0]) if ranking else None
+    return [dataclasses.replace(each, is_best=each.step == best) for each in checkpoints]
+
+
+def read_rule(text: Any) -> Rule | None:
+    """Return the rule of config.checkpoint.best, whatever stands there; None for what is none."""
     try:
-        metadata = read_json(path / METADATA)
+        return parse_rule(text) if isinstance(text, str) else None
     except UserError:
-        return {}
-    custom = metadata.get('custom_metadata') if isinstance(metadata, dict) else None
-    values = custom.get('validation') if isinstance(custom, dict) else None
-    numbers = values.items() if isinstance(values, dict) else ()
-    return {str(name): to_float(value) for name, value in numbers if type(value) in (int, float)}
-
-
-def find_best(validations: dict[int, dict[str, float]], rule: str | None) -> int | None:
-    """Return the best step by a rule METRIC[:min|max], None where there is none; of equals the earlier."""
-    if not isinstance(rule, str):
         return None
-    metric, _, mode = rule.partition(':')
-    sign = -1 if (mode or ('max' if metric in MORE_IS_BETTER else 'min')) == 'max' else 1
-    candidates = [(sign * values[metric], step) for step, values in validations.items() if metric in values]
-    return min(candidates)[1] if candidates else None

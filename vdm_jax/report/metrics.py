@@ -12,6 +12,7 @@ from etils import epath
 from vdm_jax.errors import UserError
 from vdm_jax.files import parse_json
 from vdm_jax.report.numbers import to_float
+from vdm_jax.train.best_metric import SCORE
 
 NAME = 'metrics.jsonl'
 LONGEST_LINE = 2**20  # bytes of a line that is read
@@ -39,6 +40,12 @@ class Curve:
         finite: np.ndarray = np.isfinite(self.values)
         return finite
 
+    @property
+    def last_count(self) -> int:
+        """The last value that is finite, of a counter; 0 where there is none."""
+        finite = self.values[self.is_finite()]
+        return int(finite[-1]) if finite.size else 0
+
 
 @dataclass(frozen=True)
 class Restart:
@@ -62,7 +69,8 @@ class Metrics:
     Attributes:
       curves: By name.
       restarts: In the order of the file.
-      not_finite: (step, name, 'nan', 'inf' or '-inf') of the first numbers that are not finite.
+      not_finite: (step, name, 'nan', 'inf' or '-inf') of the first numbers that are not finite, but for figures of
+        scores, of which some cannot be measured.
       not_finite_count: How many there are in all.
       problem_files: {kind: names}, of files that the source could not take as they are.
       bad_samples: (step, how many samples were not finite).
@@ -155,7 +163,8 @@ class _Reader:
                 names += [str(item)[:500] for item in value if str(item)[:500] not in names]
             elif isinstance(value, str):
                 metrics.notes.append((step, value[:1000]))
-            elif isinstance(value, float) and not math.isfinite(value):
+            # A figure of a score that could not be measured is no mishap of the run.
+            elif isinstance(value, float) and not math.isfinite(value) and not name.startswith(SCORE):
                 metrics.not_finite_count += 1
                 if len(metrics.not_finite) < MOST_NAMES:
                     metrics.not_finite.append((step, name, str(value)))

@@ -15,8 +15,9 @@ from vdm_jax.report.run import RunRecord, read_run
 from vdm_jax.report.scores import Group, group_scores
 
 NAME = 'report.html'
-SETTINGS_LENGTH = 1_000_000  # characters of the settings of all scores
-SAMPLE_BYTES = 4_500_000  # of all pictures of a page, a third more in its text; it stays below 10 MB with them
+# So that a page stays below 10 MB, with BokehJS and as many points as plots.py draws.
+SETTINGS_LENGTH = 500_000  # characters of the settings of all scores; of those that HTML escapes five in the page
+SAMPLE_BYTES = 4_000_000  # of all pictures, a third more in the page
 
 FindDefaults = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 
@@ -126,7 +127,8 @@ def _describe_run(run: RunRecord) -> dict[str, Any]:
         'environment': tables.list_environment(run),
         'warnings': run.warnings,
         'checkpoints': run.checkpoints,
-        'best_rule': run.setting('checkpoint', 'best'),
+        'best_rule': run.best_rule,
+        'checkpoint_metrics': tables.list_checkpoint_metrics(run),
         'has_samples': bool(run.samples.steps),
         'sample_every': run.setting('train', 'sample_every'),
         'reduction': run.samples.describe_reduction(),

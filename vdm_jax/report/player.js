@@ -128,7 +128,8 @@ class Player {
   }
 
   press(event) {
-    const isText = event.target.tagName === 'SELECT';
+    // What has the focus moves by its own keys first: of the slider of frames the arrows are of frames.
+    const isOwnKey = event.target.matches('select, input') && event.key.startsWith('Arrow');
     const actions = {
       ' ': () => this.setPlaying(!this.isPlaying),
       ArrowLeft: () => this.setStep(this.index - 1),
@@ -138,7 +139,7 @@ class Player {
       '.': () => this.moveFrame(1),
       '>': () => this.moveFrame(1),
     };
-    if (isText || !(event.key in actions)) return;
+    if (isOwnKey || event.target.tagName === 'SELECT' || !(event.key in actions)) return;
     event.preventDefault();
     actions[event.key]();
   }

@@ -9,10 +9,11 @@ from etils import epath
 
 from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import check_regular, is_local, read_json, unseal
-from vdm_jax.report.checkpoints import Checkpoint, read_checkpoints
+from vdm_jax.report.checkpoints import Checkpoint, read_checkpoints, read_rule
 from vdm_jax.report.metrics import Metrics, read_metrics
 from vdm_jax.report.samples import Samples, read_samples
 from vdm_jax.report.scores import ScoreFile, read_scores
+from vdm_jax.train.best_metric import Rule
 
 PARTS = ('config.json', 'environment.json', 'metrics.jsonl', 'checkpoints', 'samples', 'evals')
 OF_CLIPS = ('broken', 'replaced', 'short', 'without')  # words of counters of clips that are not as they should be
@@ -81,6 +82,11 @@ class RunRecord:
         return value if type(value) is int and value > 0 else None
 
     @property
+    def best_rule(self) -> Rule | None:
+        """By which metric a checkpoint is best, None where the config has no such rule."""
+        return read_rule(self.setting('checkpoint', 'best'))
+
+    @property
     def step(self) -> int | None:
         """The last step that metrics or checkpoints speak of."""
         steps = [int(each.step) for each in self.checkpoints if each.step.isdigit()]
@@ -113,7 +119,7 @@ def read_run(workdir: str, name: str, sample_budget: int) -> RunRecord:
     _read_metrics(run, directory)
     run.samples = read_samples(directory / 'samples', run.whole_setting('data', 'frames'), sample_budget)
     run.scores, score_problems = read_scores(directory / 'evals', name)
-    run.checkpoints = read_checkpoints(directory / 'checkpoints', run.setting('checkpoint', 'best'))
+    run.checkpoints = read_checkpoints(directory / 'checkpoints', run.best_rule)
 
     for problem in (*run.samples.problems, *score_problems):
         run.warn('warning', problem)
@@ -175,8 +181,8 @@ def _warn_of_metrics(run: RunRecord) -> None:
         text = f'{count_things(count, "logged number")} not finite, the first at step {step}: {name} is {what}.'
         run.warn('error', text, lines)
     skipped = metrics.curves.get('skipped_updates')
-    if skipped is not None and len(skipped.values) and skipped.values[-1] > 0:
-        run.warn('error', f'{count_things(int(skipped.values[-1]), "update")} left out: not finite.')
+    if skipped is not None and skipped.last_count > 0:
+        run.warn('error', f'{count_things(skipped.last_count, "update")} left out: not finite.')
     for step, count in metrics.bad_samples:
         run.warn('error', f'{count_things(count, "sample")} of step {step} not finite.')
     if metrics.broken_lines:
@@ -199,8 +205,8 @@ def _warn_of_clips(run: RunRecord) -> None:
     """Warn of clips that others took the place of, or that were filled up."""
     for name, curve in run.metrics.curves.items():
         is_counter = name.startswith('data/') and any(word in name for word in OF_CLIPS)
-        if is_counter and curve.values[-1] > 0:
-            run.warn('warning', f'{name.removeprefix("data/").replace("_", " ")}: {curve.values[-1]:,.0f} so far.')
+        if is_counter and curve.last_count > 0:
+            run.warn('warning', f'{name.removeprefix("data/").replace("_", " ")}: {curve.last_count:,} so far.')
 
 
 def _note_restarts(run: RunRecord) -> None:

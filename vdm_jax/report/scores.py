@@ -1,6 +1,7 @@
 """The scores of a run directory, those of one protocol together and no others in one column."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import columns
 from vdm_jax.evals.score import Score
 from vdm_jax.files import digest_json, read_json, unseal
+from vdm_jax.report.numbers import to_float
 
 LARGEST_FILE = 2**24  # bytes of a score that is read
 MOST_SCORES = 500
@@ -27,9 +29,8 @@ OF_PROTOCOL = (
     'network',
     'real_sha256',
 )
-# Keys of config.evaluate that change no protocol, and keys of config.data that change no clip.
-FREE = ('batch_size', 'seed', 'protocol')
-FREE_OF_DATA = ('path', 'threads', 'prefetch', 'cache_mb', 'max_broken')
+# Keys of config.evaluate that are of no protocol, or that a score has by itself.
+FREE = ('batch_size', 'seed', 'protocol', 'sampler', 'guidance')
 REAL = 'real'  # the row of real clips
 CLIPS = 'clips'  # the setting that has the fingerprint of the data, which weights in a file need not know
 
@@ -133,9 +134,17 @@ def protocol_parameters(score: Score) -> dict[str, Any]:
         parameters |= {f'evaluate.{name}': value for name, value in evaluate.items() if name not in FREE}
     data = config.get('data') if isinstance(config, dict) else None
     if isinstance(data, dict):
-        settings = {name: value for name, value in data.items() if name not in FREE_OF_DATA}
+        settings = {name: value for name, value in data.items() if name not in columns.OF_PLACE}
         parameters['data'] = f'{data.get("source")}, settings {digest_json(settings)[:6]}'
     return parameters
+
+
+def name_samplings(files: Sequence[ScoreFile]) -> list[str]:
+    """Return for each score how its videos were drawn, as far as that is not the same for all; '' where it is."""
+    names = dict.fromkeys(name for file in files for name in file.sampling)
+    different = [name for name in names if len({str(file.sampling.get(name)) for file in files}) > 1]
+    labels = [', '.join(f'{name} {file.sampling.get(name, "none")}' for name in different) for file in files]
+    return [label[:200] for label in labels]
 
 
 def columns_of(group: Group) -> list[str]:
@@ -178,7 +187,7 @@ def _read_curve(curve: Any) -> dict[str, Any] | None:
         'frames': frames,
         'mean': means,
         'error': errors if len(errors) == len(frames) else None,
-        'slope': slope if type(slope) in (int, float) else None,
+        'slope': to_float(slope) if type(slope) in (int, float) else None,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vdm_jax.report.run import RunRecord
-from vdm_jax.report.scores import Group, ScoreFile, columns_of, main_row
+from vdm_jax.report.scores import Group, ScoreFile, columns_of, main_row, name_samplings
 
 LONGEST_VALUE = 2000  # characters of a value
 MOST_KEYS = 5000  # of a config
@@ -144,8 +144,8 @@ def format_number(value: float | None) -> str:
 
 
 def format_bytes(size: int | None) -> str:
-    """Return a size for people, '–' for none."""
-    if size is None:
+    """Return a size for people, '–' for none, and for a number below 0, which is no size."""
+    if size is None or size < 0:
         return '–'
     units = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
     power = min(len(units) - 1, int(math.log2(size) // 10)) if size else 0
@@ -206,6 +206,12 @@ def _describe_step(run: RunRecord) -> tuple[str, str, str]:
     return 'Step', f'{step:,}', remark
 
 
+def list_checkpoint_metrics(run: RunRecord) -> list[str]:
+    """Return the metrics of checkpoints that the page shows: the held-out loss, and that of the best one."""
+    names = ['validation_loss', *([run.best_rule.metric] if run.best_rule else [])]
+    return [name for name in dict.fromkeys(names) if any(name in each.metrics for each in run.checkpoints)]
+
+
 def tabulate_group(group: Group, settings_length: int) -> dict[str, Any]:
     """Return what the page shows of the scores of one protocol; `settings_length` characters of each one's settings."""
     columns = columns_of(group)[:MOST_COLUMNS]
@@ -220,7 +226,10 @@ def tabulate_group(group: Group, settings_length: int) -> dict[str, Any]:
         'name': group.name,
         'parameters': [(name, format_value(value)) for name, value in group.parameters.items()],
         'columns': columns,
-        'rows': [_tabulate_score(file, columns, settings_length) for file in group.scores],
+        'rows': [
+            _tabulate_score(file, columns, settings_length) | {'label': label}
+            for file, label in zip(group.scores, name_samplings(group.scores), strict=True)
+        ],
         'controls': controls,
         'controls_of': newest[-1].name,
     }

@@ -13,7 +13,8 @@ from vdm_jax.errors import MisfitError, UserError, first_line
 from vdm_jax.files import is_local
 from vdm_jax.parallel import processes
 from vdm_jax.train import manifest
-from vdm_jax.train.best import Best, make_metadata, parse_rule, read_metrics
+from vdm_jax.train.best import Best
+from vdm_jax.train.best_metric import make_metadata, parse_rule, read_metrics
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.failures import (
     check_arrays,

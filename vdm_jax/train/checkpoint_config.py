@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vdm_jax.config.ranges import Count, Ranged
-from vdm_jax.train.best import parse_rule
+from vdm_jax.train.best_metric import parse_rule
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from vdm_jax.evals import runner
 from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
 from vdm_jax.train import ema
-from vdm_jax.train.best import SCORE
+from vdm_jax.train.best_metric import SCORE
 from vdm_jax.train.loggers.logger import Outage
 from vdm_jax.train.run_log import RunLog
 from vdm_jax.train.state import TrainState

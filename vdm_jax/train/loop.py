@@ -18,7 +18,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.parallel import processes
 from vdm_jax.train import lock
-from vdm_jax.train.best import SCORE, RuleError, check_score, parse_rule
+from vdm_jax.train.best_metric import SCORE, RuleError, check_score, parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.evaluation import Evaluation, StopRequested
 from vdm_jax.train.finite import Budget, NonFiniteError, advise

@@ -14,7 +14,7 @@ from vdm_jax import media
 from vdm_jax.errors import NotFinite
 from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
-from vdm_jax.train.best import SCORE
+from vdm_jax.train.best_metric import SCORE
 from vdm_jax.train.finite import Budget
 from vdm_jax.train.loggers.logger import Logger, Outage
 from vdm_jax.train.optimizers import RATES
