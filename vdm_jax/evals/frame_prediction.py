@@ -15,7 +15,7 @@ from vdm_jax.data.source import Reader
 from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.errors import UserError
 from vdm_jax.evals.metrics import FRAME_METRICS
-from vdm_jax.evals.protocol import TEXT, EvaluateConfig, SampleSetProtocol, name_split, read_held_out
+from vdm_jax.evals.protocol import EvaluateConfig, SampleSetProtocol, name_split, read_held_out, take_context
 from vdm_jax.evals.score import Score
 
 BEST = {'mse': np.min, 'mae': np.min, 'ssim': np.max, 'psnr': np.max}
@@ -104,8 +104,7 @@ def make_context_conditions(
             'lower it, or raise config.data.frames'
         )
     clips = read_held_out(held_out, config)
-    conditions = {name: clips[name] for name in ('label', *TEXT) if name in clips}
-    conditions['frames'] = videos_of(clips)[:, :context]
+    conditions = {'label': clips['label']} | take_context(clips, context)
     return {name: np.repeat(values, per_clip, axis=0) for name, values in conditions.items()}
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from vdm_jax.config.ranges import Between
-from vdm_jax.data.clip_batches import batch_of, videos_of
+from vdm_jax.data.clip_batches import batch_of, read_videos
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals import intervals
@@ -20,7 +20,7 @@ from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME, FRAME_METRICS, compute_psnr
 from vdm_jax.evals.negative_controls import freeze, make_noise, shuffle_frames
 from vdm_jax.evals.perceptual import measure_lpips
-from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, take_context
 from vdm_jax.evals.score import Score
 from vdm_jax.evals.temporal.curves import Curve
 from vdm_jax.nn.config import NetworkConfig
@@ -94,12 +94,13 @@ class PairedJudge(Judge):
         self.labels = np.array([held_out[int(number)]['label'] for number in self._numbers], np.int32)
 
     def conditions_of(self, rows: np.ndarray) -> Rows:
-        """Return the context frames, or all frames for an autoencoder."""
-        clips = self._read(rows)
-        return {'frames': clips[:, : self._protocol.context] if self._protocol.context else clips}
+        """Return the context frames and texts of the clips, or all frames for an autoencoder."""
+        if not self._protocol.context:
+            return {'frames': self._read(rows)}
+        return take_context(batch_of(self._clips, self._numbers[rows]), self._protocol.context)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
-        return videos_of(batch_of(self._clips, self._numbers[rows]))
+        return read_videos(self._clips, self._numbers[rows])
 
     def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
         """Compare videos, and the controls in their place, with the clips of these numbers."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from vdm_jax.config.ranges import Between
-from vdm_jax.data.clip_batches import batch_of, videos_of
+from vdm_jax.data.clip_batches import batch_of, read_videos
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals.feature_distance import figures as figures_of
@@ -35,7 +35,7 @@ from vdm_jax.evals.features.opened import LPIPS, OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME_METRICS, WINDOW
 from vdm_jax.evals.perceptual import measure_lpips
-from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, take_context
 from vdm_jax.evals.score import Score
 
 FRAMES = 16  # of anybody's video
@@ -213,15 +213,14 @@ class FeatureJudge(Judge):
         )
 
     def conditions_of(self, rows: np.ndarray) -> Rows:
-        """Return context frames, where the protocol has some."""
+        """Return context frames and texts of the clips, where the protocol has some."""
         if not self._settings.context:
             return {}
-        clips = self._read_clips(rows)
-        return {'frames': clips[:, : self._settings.context]}
+        return take_context(batch_of(self._clips, self._find_numbers(rows)), self._settings.context)
 
-    def _read_clips(self, rows: np.ndarray) -> np.ndarray:
-        """Return the clips that videos number `rows` go on from."""
-        return videos_of(batch_of(self._clips, self._numbers[rows // self._settings.per_clip]))
+    def _find_numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of the clips that videos number `rows` go on from."""
+        return self._numbers[rows // self._settings.per_clip]
 
     def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
         """Return features of videos, their classes, and where it is wanted how near they are to the truth."""
@@ -230,7 +229,7 @@ class FeatureJudge(Judge):
         rows: Rows = features.arrays()
         if self._settings.pixels:
             context = self._settings.context
-            true = cut_frames(self._read_clips(numbers), self._settings)[:, context:]
+            true = cut_frames(read_videos(self._clips, self._find_numbers(numbers)), self._settings)[:, context:]
             rows |= {name: metric(videos[:, context:], true) for name, metric in FRAME_METRICS.items()}
             if self._lpips:
                 backbone = self._lpips.network.backbone
