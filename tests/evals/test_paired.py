@@ -60,6 +60,15 @@ def test_figures_are_means_over_clips_with_their_intervals_and_curves():
     assert np.mean(curve['mean']) == pytest.approx(result.figures['samples']['psnr'])
 
 
+def test_batches_change_nothing():
+    videos = true_videos()[::-1]
+    one, other = (
+        runner.evaluate(Paired(context=2), draws(lambda _: videos, size), SOURCE, HELD_OUT, CONFIG, {})
+        for size in (2, 7)
+    )
+    assert other.figures == one.figures
+
+
 def test_lpips_is_there_where_it_is_wanted():
     backbone = lpips.Backbone('narrow', (2, 2, 2, 2, 2), lpips.VGG16.levels, lpips.VGG16.pooled, 2, 16)
     shapes = lpips.abstract_weights(backbone)

@@ -18,7 +18,7 @@ from vdm_jax.evals import intervals
 from vdm_jax.evals.features.opened import LPIPS, OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME, FRAME_METRICS, compute_psnr
-from vdm_jax.evals.negative_controls import freeze, make_noise, shuffle_frames
+from vdm_jax.evals.negative_controls import change_each, freeze, make_noise, shuffle_frames
 from vdm_jax.evals.perceptual import measure_lpips
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, take_context
 from vdm_jax.evals.score import Score
@@ -111,8 +111,8 @@ class PairedJudge(Judge):
         sets = {
             SAMPLES: videos[:, context:],
             'frozen': freeze(last)[:, min(context, 1) :],
-            'shuffled': shuffle_frames(true[:, context:], self._seed),
-            'noise': make_noise(true[:, context:], self._seed),
+            'shuffled': change_each(shuffle_frames, true[:, context:], numbers, self._seed),
+            'noise': change_each(make_noise, true[:, context:], numbers, self._seed),
         }
         rows: Rows = {}
         for name, clips in sets.items():

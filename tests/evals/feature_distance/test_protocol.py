@@ -17,6 +17,7 @@ from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.evals.distances.frechet import frechet_distance
+from vdm_jax.evals.feature_distance import real
 from vdm_jax.evals.feature_distance.protocol import SAME, FeatureDistance
 from vdm_jax.evals.protocol import EvaluateConfig
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
@@ -62,6 +63,23 @@ def test_controls_are_of_some_of_all_clips_and_not_of_the_first(tmp_path):
     controls = seen[-6 * 5 :]
     assert len(set(controls)) > 6 and max(controls) > 20
     assert controls[:6] == controls[6:12] != list(range(6)) and len(set(controls[:6])) == 6
+
+
+def test_no_two_clips_have_the_same_noise(tmp_path, monkeypatch):
+    """A set of a few noises over and over would have less spread than noise has."""
+    rows = {}
+    compute = real.compute_features
+
+    def watch(opened, batches, *options):
+        clips = list(batches)
+        rows[len(rows)] = np.concatenate(clips)
+        return compute(opened, iter(clips), *options)
+
+    monkeypatch.setattr(real, 'compute_features', watch)
+    reader = open_clips(tmp_path / 'real.npy', make_clips(40))
+    score(FeatureDistance(rounds=0), reader, make_clips(20), EvaluateConfig(samples=20, real=40))
+    noise = rows[1 + CONTROLS.index('noise')]
+    assert len(noise) == len({clip.tobytes() for clip in noise}) == 20 > real.BATCH
 
 
 def test_a_score_holds_all_that_it_hangs_on(reader):
