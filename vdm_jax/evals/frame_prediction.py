@@ -42,6 +42,16 @@ class FramePrediction(SampleSetProtocol):
     per_clip: Annotated[int, Between(1, 1000)] = 5
     bar: Annotated[float, Above0(0.01, 1.0)] = 0.9
 
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of frames."""
+        return tuple(FRAME_METRICS)
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Better than each floor."""
+        return ('beats_copy', 'beats_mean')
+
     def make_conditions(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
         """Return labels, texts and context frames of held-out clips; the samples of a clip lie next to each other."""
         return make_context_conditions(reader, held_out, config, self.context, self.per_clip)

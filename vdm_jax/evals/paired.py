@@ -43,6 +43,17 @@ class Paired(Protocol):
     lpips: str | None = None
     frames: Annotated[int, Between(1, 2**16)] = 16
 
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of frames, each with the ends of its interval."""
+        names = (*FRAME_METRICS, *(['lpips'] if self.lpips else []))
+        return tuple(f'{name}{end}' for name in names for end in ('', '_low', '_high'))
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Better than the first frame, held."""
+        return ('beats_frozen',)
+
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return nothing: whether there is a truth hangs on the context frames, which sampling compares."""
         del reader

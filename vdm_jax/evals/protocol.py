@@ -83,6 +83,16 @@ class Protocol(ProtocolConfig):
     usual_sources: ClassVar[tuple[type, ...]] = ()
     samples_row: ClassVar[str] = 'samples'
 
+    @property
+    @abstractmethod
+    def figures(self) -> tuple[str, ...]:
+        """Names of all figures that the samples' row of a score may have, from whatever samples."""
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Names of all verdicts of a score; none where the protocol has no bar."""
+        return ()
+
     def cut_videos(self) -> 'VideoCut | None':
         """Return how anybody's videos are cut into clips for it; None: it scores samples of a run alone."""
         return None

@@ -322,3 +322,34 @@ def test_scoring_2048_videos_takes_the_memory_of_64(tmp_path):
     many = peak_of(2048, tmp_path)
     # All videos are 80 MB, features and hashes of all a quarter of one.
     assert many < few + 1.5e6
+
+
+@pytest.mark.parametrize(
+    'keys',
+    [
+        {},
+        {'rounds': 0},
+        {'distances': ('frechet', 'kvd', 'jedi', 'precision_recall', 'density_coverage', 'inception_score')},
+        {'distances': ('frechet', 'precision_recall'), 'context': 2, 'per_clip': 2, 'by_trajectory': True},
+    ],
+    ids=str,
+)
+def test_the_figures_of_a_score_are_those_that_the_protocol_declares(tmp_path, keys):
+    reader = open_clips(tmp_path / 'real.npy', make_clips(24, seed=1))
+    protocol = FeatureDistance(controls=False, **{'rounds': 8} | keys)
+    result = score(protocol, reader, make_clips(48), EvaluateConfig(samples=48, real=24))
+    assert {*result.figures['samples']} == {*protocol.figures}
+
+
+def test_intervals_over_trajectories_lie_about_the_mean_of_all(tmp_path):
+    reader = open_clips(tmp_path / 'real.npy', make_clips(24, seed=1))
+    keys = {'distances': ('frechet', 'density_coverage'), 'context': 2, 'per_clip': 3}
+    protocol = FeatureDistance(controls=False, rounds=20, by_trajectory=True, **keys)
+    videos = make_clips(72)
+    figures = score(protocol, reader, videos, EvaluateConfig(real=24)).figures['samples']
+    first = FeatureDistance(controls=False, rounds=20, distances=protocol.distances, split='train')
+    of_first = score(first, reader, videos[::3], EvaluateConfig(samples=24, real=24)).figures['samples']
+    for name in ('frechet', 'density', 'coverage'):
+        shift = figures[name] - of_first[name]
+        assert figures[f'{name}_low'] == pytest.approx(of_first[f'{name}_low'] + shift), name
+        assert figures[f'{name}_unbiased'] == pytest.approx(of_first[f'{name}_unbiased'] + shift), name

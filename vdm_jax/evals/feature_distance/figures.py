@@ -15,6 +15,7 @@ from vdm_jax.evals.feature_distance.settings import KEY, DistanceSettings
 
 WIDE = 1000  # features, beyond which a round of the bootstrap takes a second
 ROUNDS_OF_WIDE = 20
+INTERVAL_PARTS = ('low', 'high', 'unbiased')
 
 
 def rows_of(distance: Distance, features: Features) -> np.ndarray:
@@ -27,6 +28,18 @@ def rows_of(distance: Distance, features: Features) -> np.ndarray:
     if values is None:
         raise UserError(f'{KEY}.distances=inception_score: wants probabilities of classes; found features alone')
     return values.reshape(-1, values.shape[-1])
+
+
+def list_figures(settings: DistanceSettings, rounds: int) -> tuple[str, ...]:
+    """Return the names of all figures that `measure_set`, or `measure_trajectories`, may give of samples."""
+    names = ['clips']
+    for name, distance in settings.make_distances().items():
+        names += distance.figures
+        for figure in distance.statistics():
+            names += [f'{figure}_{part}' for part in INTERVAL_PARTS if rounds]
+            names += [f'{figure}_std'] if settings.by_trajectory else []
+        names += ['frechet_floor'] if name == 'frechet' else []
+    return tuple(dict.fromkeys(names))
 
 
 def measure_set(
@@ -141,13 +154,12 @@ def measure_trajectories(
     figures = dict(every[0])
     for name in every[-1]:
         figures[name] = float(np.mean([each[name] for each in every]))
-    for name in settings.distances:
-        if name in figures:
+    for distance in settings.make_distances().values():
+        for name in distance.statistics():
             figures[f'{name}_std'] = float(np.std([each[name] for each in every]))
-    # The interval of the first set moves with it to the mean of all.
-    for name in settings.distances:
-        if f'{name}_low' in figures:
+            # The interval of the first set moves with it to the mean of all.
             shift = figures[name] - every[0][name]
-            for end in ('low', 'high', 'unbiased'):
-                figures[f'{name}_{end}'] = every[0][f'{name}_{end}'] + shift
+            for part in INTERVAL_PARTS:
+                if f'{name}_{part}' in figures:
+                    figures[f'{name}_{part}'] = every[0][f'{name}_{part}'] + shift
     return figures

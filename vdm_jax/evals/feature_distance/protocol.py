@@ -72,6 +72,11 @@ class FeatureProtocol(Protocol):
         """All that the distance hangs on."""
 
     @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of each distance, with intervals where there are rounds."""
+        return figures_of.list_figures(self.settings, self.rounds)
+
+    @property
     def title(self) -> str | None:
         """What scores are called; None: by what is compared."""
         return None
@@ -220,7 +225,8 @@ class FeatureJudge(Judge):
 
     def _find_numbers(self, rows: np.ndarray) -> np.ndarray:
         """Return the numbers of the clips that videos number `rows` go on from."""
-        return self._numbers[rows // self._settings.per_clip]
+        numbers: np.ndarray = self._numbers[rows // self._settings.per_clip]
+        return numbers
 
     def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
         """Return features of videos, their classes, and where it is wanted how near they are to the truth."""

@@ -36,6 +36,10 @@ from vdm_jax.evals.worlds.phyworld_errors import Errors, measure_errors, read_po
 from vdm_jax.nn.config import NetworkConfig
 
 CHUNK = 50  # real clips that are read at once
+FIGURES = (
+    'clips', 'error', 'error_low', 'error_high', 'over_floor', 'over_in', 'over_in_low', 'over_in_high',
+    'fine_error', 'fine_over_floor', 'fine_over_in', 'bias', 'missing', 'radius_change',
+)  # fmt: skip
 BEYOND = tuple(regime for regime in REGIMES if regime != 'in')
 
 
@@ -57,6 +61,16 @@ class PhyWorldVelocityError(Protocol):
     clips: Annotated[int, Between(2, HELD_OUT)] = 300
     convention: Literal['drawn', 'released'] = 'drawn'
     bar: Annotated[float, Above0(0.01, 1000)] = 2.0
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """See `describe`."""
+        return FIGURES
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """As good as the bar, with speeds and radii of training."""
+        return ('in_distribution',)
 
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return that no other clips have such a truth."""
