@@ -16,9 +16,12 @@ from vdm_jax.data.video_set import VideoSetReader
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
+from vdm_jax.evals.distances.bootstrap import interval
 from vdm_jax.evals.distances.frechet import frechet_distance
+from vdm_jax.evals.distances.statistic import FrechetStatistic
 from vdm_jax.evals.feature_distance import real
 from vdm_jax.evals.feature_distance.protocol import SAME, FeatureDistance
+from vdm_jax.evals.features.inception import InceptionFID
 from vdm_jax.evals.protocol import EvaluateConfig
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
 
@@ -125,6 +128,22 @@ def test_frames_of_a_network_of_frames_count_one_by_one(reader):
     protocol = FeatureDistance(features='inception')
     result = score(protocol, reader, make_clips(1), dataclasses.replace(CONFIG, samples=1, real=1))
     assert result.figures['samples']['clips'] == 1 and result.figures['samples']['frechet'] > 0
+
+
+def test_intervals_of_frames_are_over_clips(reader):
+    """Frames of a clip are alike: drawn one by one they would pass for as many clips."""
+    clips = make_clips(10, seed=3)
+    clips[:] = clips[:, :1]
+    config = dataclasses.replace(CONFIG, samples=10)
+    result = score(FeatureDistance(features='inception', divisor='n', controls=False), reader, clips, config)
+    figures = result.figures['samples']
+    assert any('frames of a clip' in caution for caution in result.settings['cautions'])
+    opened = open_small(InceptionFID(), None)
+    rows = [np.asarray(opened.network.apply(PARAMS, videos)) for videos in (read_videos(reader, range(10)), clips)]
+    expected = interval(FrechetStatistic('n'), rows[0], rows[1][::9], 100)
+    assert figures['frechet'] == pytest.approx(expected.score, rel=1e-4)
+    assert figures['frechet_low'] == pytest.approx(expected.score_low, rel=1e-3)
+    assert figures['frechet_high'] == pytest.approx(expected.score_high, rel=1e-3)
 
 
 @pytest.mark.parametrize('count', [2, 3])

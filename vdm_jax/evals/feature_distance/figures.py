@@ -70,7 +70,13 @@ def measure_set(
             check_enough(name, distance, len(real_rows), 'real clips')
         figures |= distance.measure(real_rows, rows)
         if rounds:
-            figures |= measure_intervals(distance, real_rows, rows, rounds, settings.seed, cautions)
+            # Frames of a clip are alike: clips are what is drawn by chance.
+            per_clip = features.features.shape[1]
+            figures |= measure_intervals(distance, real_rows, rows, rounds, settings.seed, cautions, per_clip)
+            if name == 'frechet' and per_clip > 1:
+                cautions.append(
+                    f'frechet_floor: takes the {per_clip} frames of a clip for clips; the true one is higher'
+                )
         if name == 'frechet' and real_rows is not None:
             figures['frechet_floor'] = measure_floor(real_rows, len(rows), settings)
     return figures
@@ -88,7 +94,13 @@ def check_enough(name: str, distance: Distance, count: int, called: str) -> None
 
 
 def measure_intervals(
-    distance: Distance, real: np.ndarray | None, rows: np.ndarray, rounds: int, seed: int, cautions: list[str]
+    distance: Distance,
+    real: np.ndarray | None,
+    rows: np.ndarray,
+    rounds: int,
+    seed: int,
+    cautions: list[str],
+    rows_per_clip: int,
 ) -> dict[str, float]:
     """Return the ends of the intervals of the figures of a distance, and the figures without their bias."""
     figures: dict[str, float] = {}
@@ -96,7 +108,7 @@ def measure_intervals(
         rounds = min(rounds, ROUNDS_OF_WIDE)
     for name, statistic in distance.statistics().items():
         try:
-            estimate = interval(statistic, real, rows, rounds, seed=seed)
+            estimate = interval(statistic, real, rows, rounds, seed=seed, rows_per_clip=rows_per_clip)
         except UserError as error:
             # So few clips have a distance and no interval.
             cautions.append(f'{name}: no interval ({error})')
