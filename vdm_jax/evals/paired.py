@@ -5,6 +5,7 @@ of the same order (evaluate --real --fake). Where many futures may follow, the b
 frame_prediction, mcvd_100x256.
 """
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import intervals
 from vdm_jax.evals.features.opened import LPIPS, OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
-from vdm_jax.evals.metrics import FRAME, FRAME_METRICS, compute_psnr
+from vdm_jax.evals.metrics import FRAME, FRAME_METRICS, WINDOW, compute_psnr
 from vdm_jax.evals.negative_controls import change_each, freeze, make_noise, shuffle_frames
 from vdm_jax.evals.perceptual import measure_lpips
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, take_context
@@ -88,8 +89,11 @@ class PairedJudge(Judge):
         """Open LPIPS where it is wanted.
 
         Raises:
-          UserError: No frames are left to compare, or the weights are not there.
+          UserError: No frames are left to compare, they are too small, or the weights are not there.
         """
+        height, width = reader.shape[1:3]
+        if min(height, width) < WINDOW:
+            raise UserError(f'SSIM: want frames of {WINDOW} pixels or more a side; found {height}x{width}')
         if not protocol.context < reader.shape[0]:
             raise UserError(
                 f'config.evaluate.protocol.context={protocol.context} leaves nothing to compare of {reader.shape[0]} '
@@ -151,10 +155,12 @@ class PairedJudge(Judge):
                 finite = np.where(np.isfinite(values), values, np.nan)
                 curves.setdefault(row, {})[figure] = Curve(figure, finite, self._protocol.context).to_json()
                 continue
-            figures.setdefault(row, {})[name] = float(values.mean())
+            mean = float(values.mean())
+            figures.setdefault(row, {})[name] = mean
             if row == SAMPLES:
-                low, high = intervals.mean_interval(values, self._seed)
-                figures[row] |= {f'{name}_low': low, f'{name}_high': high}
+                # A clip that is equal to the truth makes the mean PSNR infinite; the others' interval is not about it.
+                ends = intervals.mean_interval(values, self._seed) if math.isfinite(mean) else (mean, mean)
+                figures[row] |= {f'{name}_low': ends[0], f'{name}_high': ends[1]}
 
         samples = figures[SAMPLES]
         return Score(
