@@ -90,7 +90,9 @@ def test_a_score_holds_all_that_it_hangs_on(reader):
     values = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert values['distance']['seed'] == 3 and values['distance']['distances'] == ['kvd', 'jedi']
     assert values['distance']['divisor'] == 'n-1' and values['distance']['resize'] == 'half_pixel'
-    assert values['network'] == {'name': 'colours', 'weights': 'small', 'sha256': '0' * 64, 'precision': 'highest'}
+    assert values['network'] == {'name': 'colours', 'weights': 'small', 'sha256': '0' * 64} | dataclasses.asdict(
+        Colours()
+    )
     assert values['split'] == 'all' and values['real_clips'] == 10
     assert len(values['real_sha256']) == len(values['samples_sha256']) == len(values['real_features_sha256']) == 64
     assert {'kvd', 'kvd_low', 'kvd_high', 'kvd_unbiased', 'jedi'} <= set(values['figures']['samples'])
@@ -181,6 +183,7 @@ def test_too_little_is_said_with_both_numbers_before_a_network_runs(reader, keys
     ({'context': 4, 'frames': 4}, r'frames=4: want more than the 4'),
     ({'context': 4, 'stride': 2}, r'stride=2: where .*context is not 0 want stride=1'),
     ({'context': 4, 'clips': 'random'}, r'clips=random'),
+    ({'rounds': 3}, r'rounds=3: want 4 or more, or 0'),
     ({'distances': ('fvd',)}, r'distances=fvd: fvd is among them; want one of frechet'),
 ])  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused(keys, message):

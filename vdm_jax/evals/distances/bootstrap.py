@@ -45,6 +45,8 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals.distances.checks import as_pair, check_count
 from vdm_jax.evals.distances.statistic import FunctionStatistic, Method, Resample, Statistic
 
+FEWEST_ROUNDS = 4  # of which a standard error is
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -119,23 +121,26 @@ def interval(
       UserError: There are too few clips, rows are not finite or no whole clips, or widths differ.
     """
     real, fake = as_pair(fake if real is None else real, fake)
-    if rounds < 4 or not 0 < level < 1:
-        raise UserError(f'rounds={rounds}, level={level}: want 4 rounds or more, and a level between 0 and 1')
+    if rounds < FEWEST_ROUNDS or not 0 < level < 1:
+        raise UserError(
+            f'rounds={rounds}, level={level}: want {FEWEST_ROUNDS} rounds or more, and a level between 0 and 1'
+        )
     if not isinstance(statistic, Statistic):
         statistic = FunctionStatistic(statistic)
     method: Method = 'halves' if resample == 'both' else statistic.method_of_fake
-    clips = [_count_clips(len(rows), rows_per_clip) for rows in (real, fake)]
+    num_real = _count_clips(len(real), rows_per_clip)
+    num_fake = _count_clips(len(fake), rows_per_clip)
     needed = -(-statistic.num_needed // rows_per_clip)
-    _check_counts(needed, *clips, method, resample)
+    _check_counts(needed, num_real, num_fake, method, resample)
 
     # Once for all rounds: the root of the real clips, or the kernel of all pairs.
     of_rows = statistic.of_rows(real, fake)
     rng = np.random.default_rng(seed)
     real_samples: list[np.ndarray] | list[None] = [None] * rounds
     if resample == 'both':
-        real_samples = [_expand(sample, rows_per_clip) for sample in _draw_halves(rng, clips[0], rounds)]
+        real_samples = [_expand(sample, rows_per_clip) for sample in _draw_halves(rng, num_real, rounds)]
     draw = _draw_bootstrap if method == 'bootstrap' else _draw_halves
-    fake_samples = [_expand(sample, rows_per_clip) for sample in draw(rng, clips[1], rounds)]
+    fake_samples = [_expand(sample, rows_per_clip) for sample in draw(rng, num_fake, rounds)]
 
     score = of_rows(None if resample == 'fake' else np.arange(len(real)), np.arange(len(fake)))
     scores = [of_rows(*rows) for rows in zip(real_samples, fake_samples, strict=True)]

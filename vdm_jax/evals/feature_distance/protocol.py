@@ -18,6 +18,7 @@ from vdm_jax.config.ranges import Between
 from vdm_jax.data.clip_batches import batch_of, read_videos
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
+from vdm_jax.evals.distances.bootstrap import FEWEST_ROUNDS
 from vdm_jax.evals.feature_distance import figures as figures_of
 from vdm_jax.evals.feature_distance.real import (
     Features,
@@ -65,6 +66,11 @@ class FeatureProtocol(Protocol):
     weights: str | None = None
     controls: bool = True
     rounds: Rounds = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.rounds < FEWEST_ROUNDS:
+            raise UserError(f'{KEY}.rounds={self.rounds}: want {FEWEST_ROUNDS} or more, or 0 for no interval')
 
     @property
     @abstractmethod
@@ -282,11 +288,12 @@ class FeatureJudge(Judge):
             'distance': settings,
             'real_sha256': self._real.clips_sha256,
             'real_features_sha256': digest_arrays(self._real.sets['real'].arrays()),
+            # With its own settings, as those of the protocol hold for one network and not for another.
             'network': {
                 'name': self._opened.network.name,
                 'weights': self._opened.weights,
                 'sha256': self._opened.sha256,
-                'precision': self._opened.network.precision,
+                **dataclasses.asdict(self._opened.network),
             },
             'lpips': {'weights': self._lpips.weights, 'sha256': self._lpips.sha256} if self._lpips else None,
             'interval': INTERVAL.format(rounds=self._protocol.rounds),
