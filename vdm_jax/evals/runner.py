@@ -78,8 +78,10 @@ def evaluate(
     try:
         if number < len(judge.labels):
             for videos in draw(judge.labels, judge.conditions_of, number):
-                numbers = np.arange(number, number + len(videos))
-                store.add(judge.measure(numbers, videos) | {DIGEST: digest_videos(videos)})
+                rows = judge.measure(np.arange(number, number + len(videos)), videos)
+                # The others would keep what they never look at.
+                if processes.is_primary():
+                    store.add(rows | {DIGEST: digest_videos(videos)})
                 number += len(videos)
                 after_batch(number, len(judge.labels))
     except BaseException:
