@@ -76,10 +76,22 @@ class Captioned(VideoSetReader):
 )
 def test_context_frames_and_texts_are_of_one_clip(protocol, tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    reader = Captioned(open_clips(tmp_path / 'clips.npy', make_clips(10)).source)
+    reader = Captioned(open_clips(tmp_path / 'clips.npy', make_clips(10, shape=(9, 8, 8, 3))).source)
     judge = protocol.open_judge(reader, reader, EvaluateConfig(real=10, batch_size=4), open_small)
     rows = np.arange(len(judge.labels))
     conditions = judge.conditions_of(rows)
     assert conditions['text_mask'].all() and len(conditions['frames']) == len(rows)
     for frames, text in zip(conditions['frames'], conditions['text'], strict=True):
         np.testing.assert_array_equal(frames, reader[int(text[0, 0])]['video'][:2])
+
+
+def test_clips_without_classes_are_not_read_for_their_labels(tmp_path, monkeypatch):
+    class Unread(VideoSetReader):
+        def __getitem__(self, i):
+            raise AssertionError('a clip was read')
+
+    reader = Unread(open_clips(tmp_path / 'clips.npy', make_clips(5, shape=(9, 8, 8, 3))).source)
+    assert Paired(context=2).open_judge(reader, reader, EvaluateConfig()).labels.tolist() == [0] * 5
+    balls = BALLS.open()
+    labels = Paired(context=1).open_judge(balls, balls, EvaluateConfig(real=9)).labels
+    assert labels.tolist() == [int(balls[i]['label']) for i in range(9)] and len(set(labels)) > 1

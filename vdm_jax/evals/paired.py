@@ -21,7 +21,7 @@ from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME, FRAME_METRICS, WINDOW, compute_psnr
 from vdm_jax.evals.negative_controls import change_each, freeze, make_noise, shuffle_frames
 from vdm_jax.evals.perceptual import measure_lpips
-from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, take_context
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, read_labels, take_context
 from vdm_jax.evals.score import Score
 from vdm_jax.evals.temporal.curves import Curve
 from vdm_jax.nn.config import NetworkConfig
@@ -106,7 +106,7 @@ class PairedJudge(Judge):
         # By the order, not by number: of a mixture each source then has its share.
         self._numbers = held_out.order(min(config.real, len(held_out)), shuffle=False).ids(0)
         self._lpips = open_weights(LPIPS(), protocol.lpips) if protocol.lpips else None
-        self.labels = np.array([held_out[int(number)]['label'] for number in self._numbers], np.int32)
+        self.labels = read_labels(held_out, self._numbers)
 
     def conditions_of(self, rows: np.ndarray) -> Rows:
         """Return the context frames and texts of the clips, or all frames for an autoencoder."""

@@ -229,6 +229,14 @@ def name_split(reader: Reader, held_out: Reader) -> str:
     return held_out.source.split or ('all' if held_out is reader else 'test')
 
 
+def read_labels(reader: Reader, numbers: np.ndarray) -> np.ndarray:
+    """Return the labels of clips number `numbers` (N,): int32 (N,), 0 where the source has none."""
+    if not reader.num_classes:
+        return np.zeros(len(numbers), np.int32)
+    # One by one: all clips at once would fill the memory.
+    return np.array([reader[int(number)]['label'] for number in numbers], np.int32)
+
+
 def take_context(clips: dict[str, np.ndarray], context: int) -> dict[str, np.ndarray]:
     """Return what videos that go on from clips are conditioned on besides a label, a row for each clip.
 

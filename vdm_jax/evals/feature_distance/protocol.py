@@ -36,7 +36,7 @@ from vdm_jax.evals.features.opened import LPIPS, OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME_METRICS, WINDOW
 from vdm_jax.evals.perceptual import measure_lpips
-from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, take_context
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, read_labels, take_context
 from vdm_jax.evals.score import Score
 
 FRAMES = 16  # of anybody's video
@@ -181,11 +181,7 @@ class FeatureJudge(Judge):
 
     def _make_labels(self) -> np.ndarray:
         if self._settings.context:
-            labels = np.zeros(len(self._numbers), np.int32)
-            if self._reader.num_classes:
-                # One by one: all clips at once would fill the memory.
-                labels = np.array([self._clips[int(number)]['label'] for number in self._numbers], np.int32)
-            return np.repeat(labels, self._settings.per_clip)
+            return np.repeat(read_labels(self._clips, self._numbers), self._settings.per_clip)
         count = self._protocol.count_videos(self._config, len(self._clips))
         return np.arange(count, dtype=np.int32) % max(self._reader.num_classes, 1)
 
