@@ -19,6 +19,7 @@ from vdm_jax.evals import runner
 from vdm_jax.evals.distances.bootstrap import interval
 from vdm_jax.evals.distances.frechet import frechet_distance
 from vdm_jax.evals.distances.statistic import FrechetStatistic
+from vdm_jax.evals.feature_distance import figures as figures_of
 from vdm_jax.evals.feature_distance import real
 from vdm_jax.evals.feature_distance.protocol import SAME, FeatureDistance
 from vdm_jax.evals.features.inception import InceptionFID
@@ -375,3 +376,19 @@ def test_intervals_over_trajectories_lie_about_the_mean_of_all(tmp_path):
         shift = figures[name] - of_first[name]
         assert figures[f'{name}_low'] == pytest.approx(of_first[f'{name}_low'] + shift), name
         assert figures[f'{name}_unbiased'] == pytest.approx(of_first[f'{name}_unbiased'] + shift), name
+
+
+def test_the_floor_of_trajectories_is_computed_once(tmp_path, monkeypatch):
+    """It hangs on the real clips and on how many samples there are, which is the same for all of them."""
+    counts = []
+    measure = figures_of.measure_floor
+
+    def watch(rows, count, settings):
+        counts.append(count)
+        return measure(rows, count, settings)
+
+    monkeypatch.setattr(figures_of, 'measure_floor', watch)
+    reader = open_clips(tmp_path / 'real.npy', make_clips(10, seed=1))
+    protocol = FeatureDistance(controls=False, rounds=0, context=2, per_clip=4, by_trajectory=True)
+    result = score(protocol, reader, make_clips(40), EvaluateConfig(real=10))
+    assert counts == [10, 5] and result.figures['samples']['frechet_floor'] > 0

@@ -43,7 +43,12 @@ def list_figures(settings: DistanceSettings, rounds: int) -> tuple[str, ...]:
 
 
 def measure_set(
-    real: Features, features: Features, settings: DistanceSettings, rounds: int, cautions: list[str]
+    real: Features,
+    features: Features,
+    settings: DistanceSettings,
+    rounds: int,
+    cautions: list[str],
+    with_floor: bool = True,
 ) -> dict[str, float]:
     """Return the figures of a set of clips.
 
@@ -53,6 +58,7 @@ def measure_set(
       settings: Which distances.
       rounds: Of the bootstrap; 0 for no interval.
       cautions: To which is added why an interval is not to be trusted.
+      with_floor: Whether there is frechet_floor, which is the same for all sets of as many clips.
 
     Returns:
       'clips', and of each distance its figures, NAME_low and NAME_high of what as many clips score, NAME_unbiased
@@ -77,7 +83,7 @@ def measure_set(
                 cautions.append(
                     f'frechet_floor: takes the {per_clip} frames of a clip for clips; the true one is higher'
                 )
-        if name == 'frechet' and real_rows is not None:
+        if with_floor and name == 'frechet' and real_rows is not None:
             figures['frechet_floor'] = measure_floor(real_rows, len(rows), settings)
     return figures
 
@@ -162,7 +168,8 @@ def measure_trajectories(
     every = []
     for number in range(settings.per_clip):
         one = features.take(slice(number, None, settings.per_clip))
-        every.append(measure_set(real, one, settings, rounds if number == 0 else 0, cautions))
+        is_first = number == 0
+        every.append(measure_set(real, one, settings, rounds if is_first else 0, cautions, with_floor=is_first))
     figures = dict(every[0])
     for name in every[-1]:
         figures[name] = float(np.mean([each[name] for each in every]))
