@@ -107,7 +107,7 @@ def test_who_has_no_truth_is_refused():
     assert Paired().refusal(SOURCE, VideoVAEConfig()) is None
     assert Paired(context=2).refusal(SOURCE, VideoDiTConfig()) is None
     tiny = Synthetic(frames=6, pixels=6, size=40).open()
-    with pytest.raises(UserError, match='SSIM: want frames of 7 pixels or more a side; found 6x6'):
+    with pytest.raises(UserError, match='SSIM wants frames of 7 pixels or more a side; found 6x6'):
         Paired(context=2).open_judge(tiny, tiny, CONFIG)
     with pytest.raises(UserError, match='context=6 leaves nothing to compare of 6 frames'):
         score(true_videos(), context=6)

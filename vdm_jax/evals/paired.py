@@ -18,7 +18,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import intervals
 from vdm_jax.evals.features.opened import LPIPS, OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
-from vdm_jax.evals.metrics import FRAME, FRAME_METRICS, WINDOW, compute_psnr
+from vdm_jax.evals.metrics import FRAME, FRAME_METRICS, check_window, compute_psnr
 from vdm_jax.evals.negative_controls import change_each, freeze, make_noise, shuffle_frames
 from vdm_jax.evals.perceptual import measure_lpips
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, read_labels, take_context
@@ -91,9 +91,7 @@ class PairedJudge(Judge):
         Raises:
           UserError: No frames are left to compare, they are too small, or the weights are not there.
         """
-        height, width = reader.shape[1:3]
-        if min(height, width) < WINDOW:
-            raise UserError(f'SSIM: want frames of {WINDOW} pixels or more a side; found {height}x{width}')
+        check_window(*reader.shape[1:3])
         if not protocol.context < reader.shape[0]:
             raise UserError(
                 f'config.evaluate.protocol.context={protocol.context} leaves nothing to compare of {reader.shape[0]} '

@@ -34,7 +34,7 @@ from vdm_jax.evals.feature_distance.settings import KEY, DistanceSettings
 from vdm_jax.evals.features.network import FeatureProgram
 from vdm_jax.evals.features.opened import LPIPS, OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
-from vdm_jax.evals.metrics import FRAME_METRICS, WINDOW
+from vdm_jax.evals.metrics import FRAME_METRICS, check_window
 from vdm_jax.evals.perceptual import measure_lpips
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, read_labels, take_context
 from vdm_jax.evals.score import Score
@@ -191,9 +191,8 @@ class FeatureJudge(Judge):
         Raises:
           UserError: They are too small, too short, or too few.
         """
-        height, width = self._reader.shape[1:3]
-        if self._settings.pixels and min(height, width) < WINDOW:
-            raise UserError(f'{KEY}: SSIM wants frames of {WINDOW} pixels or more a side; found {height}x{width}')
+        if self._settings.pixels:
+            check_window(*self._reader.shape[1:3])
         frames = count_frames(self._reader.shape[0], self._settings)
         rows = self._settings.network.rows_per_clip(frames)
         num_sampled = len(self._numbers) if self._settings.by_trajectory else len(self.labels)
