@@ -18,7 +18,7 @@ Neighbour = Annotated[int, Between(1, 1000)]
 
 
 @dataclass(frozen=True)
-class Distance(Ranged, where='config.evaluate.distance'):
+class Distance(Ranged, where='distance'):
     """One way of comparing two sets of features: a frozen dataclass whose fields are its own parameters.
 
     figures: Names of the numbers that `measure` gives.
