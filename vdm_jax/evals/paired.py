@@ -104,6 +104,7 @@ class PairedJudge(Judge):
         # By the order, not by number: of a mixture each source then has its share.
         self._numbers = held_out.order(min(config.real, len(held_out)), shuffle=False).ids(0)
         self._lpips = open_weights(LPIPS(), protocol.lpips) if protocol.lpips else None
+        self.weights_sha256 = (self._lpips.sha256,) if self._lpips else ()
         self.labels = read_labels(held_out, self._numbers)
 
     def conditions_of(self, rows: np.ndarray) -> Rows:

@@ -161,6 +161,7 @@ class FeatureJudge(Judge):
 
         self._opened = open_weights(self._settings.network, protocol.weights)
         self._lpips = open_weights(LPIPS(), protocol.lpips_weights) if protocol.lpips_weights else None
+        self.weights_sha256 = (self._opened.sha256, *([self._lpips.sha256] if self._lpips else []))
         self._real = self._compute_real()
 
     def _choose_real(self) -> np.ndarray:
