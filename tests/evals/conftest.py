@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vdm_jax.data.worlds.bouncing_balls import GREY, PALETTE
+from vdm_jax.evals import runner
 
 
 def _paint(positions, colours, radius, pixels, bar=None):
@@ -22,3 +23,17 @@ def _paint(positions, colours, radius, pixels, bar=None):
 @pytest.fixture(scope='session')
 def paint():
     return _paint
+
+
+@pytest.fixture(autouse=True)
+def check_declared(monkeypatch):
+    """Hold every score of every test to the figures and verdicts that its protocol declares."""
+    evaluate = runner.evaluate
+
+    def evaluate_as_declared(protocol, *args, **options):
+        score = evaluate(protocol, *args, **options)
+        assert {*score.figures[protocol.samples_row]} <= {*protocol.figures}
+        assert {*score.verdict} == {*protocol.verdicts}
+        return score
+
+    monkeypatch.setattr(runner, 'evaluate', evaluate_as_declared)

@@ -12,8 +12,8 @@ from vdm_jax.evals.score import Score
 DISTANCE = {'features': 'i3d', 'resize': 'half_pixel', 'divisor': 'n', 'stride': 1}
 ABOUT = {
     'step': 1, 'samples': 2048, 'seed': 0, 'real_sha256': 'a' * 64, 'real_clips': 2048, 'split': 'train',
-    'distance': DISTANCE, 'network': {'name': 'i3d', 'sha256': 'b' * 64, 'precision': 'highest'},
-    'protocol': {'name': 'fvd2048_16f_styleganv', 'rounds': 100}, 'sampler': 'Euler(steps=2)',
+    'distance': DISTANCE, 'network': {'name': 'i3d', 'weights': 'i3d', 'sha256': 'b' * 64, 'precision': 'highest'},
+    'protocol': {'name': 'fvd2048_16f_styleganv', 'weights': None, 'rounds': 100}, 'sampler': 'Euler(steps=2)',
     'config': {'data': {'path': 'here', 'frames': 16}, 'train': {'steps': 3}}, 'environment': {'jax': '0.7'},
     'samples_sha256': 'c' * 64, 'workdir': 'runs/a',
 }  # fmt: skip
@@ -36,6 +36,8 @@ def test_scores_of_one_protocol_are_rows_of_one_table():
         samples_sha256='d',
         real_features_sha256='e',
         cautions=['few'],
+        network=ABOUT['network'] | {'weights': '/home/of/another/i3d.safetensors'},
+        protocol=ABOUT['protocol'] | {'weights': '/home/of/another/i3d.safetensors'},
         config={'data': {'path': 'there', 'frames': 16}, 'train': {'steps': 9}},
     )
     table = tabulate({'step 1': make(), 'step 2': other})

@@ -1,8 +1,16 @@
 """Controls are what their names say."""
 
 import numpy as np
+import pytest
 
-from vdm_jax.evals.negative_controls import corrupt_slightly, make_controls, reverse_frames
+from vdm_jax.evals.negative_controls import (
+    change_each,
+    corrupt_slightly,
+    make_controls,
+    make_noise,
+    reverse_frames,
+    shuffle_frames,
+)
 
 
 def test_controls_are_made_as_named():
@@ -41,3 +49,13 @@ def test_slight_corruption_is_blur_and_noise_of_the_size_that_it_says():
     soft = corrupt_slightly(edge, noise=0, blur=0.5)
     assert 10 < soft[0, 0, 0, 3, 0] < 100 and (soft[..., :2, :] == 0).all() and (soft[..., 6:, :] == 255).all()
     np.testing.assert_array_equal(corrupt_slightly(edge, noise=0, blur=0), edge)
+
+
+@pytest.mark.parametrize('change', [make_noise, shuffle_frames])
+def test_a_clip_is_changed_by_its_number_and_not_by_its_place(change):
+    clip = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
+    clips = np.stack([clip] * 40)
+    every = change_each(change, clips, range(40), 3)
+    assert len({changed.tobytes() for changed in every}) > 30
+    np.testing.assert_array_equal(change_each(change, clips[:2], np.array([17, 5]), 3), every[[17, 5]])
+    assert not np.array_equal(change_each(change, clips, range(40), 4), every)

@@ -8,6 +8,7 @@ from vdm_jax.codecs import lpips
 from vdm_jax.codecs.video_vae import VideoVAEConfig
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
+from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.evals.features.opened import LPIPS, OpenNetwork
@@ -37,7 +38,8 @@ def test_the_truth_is_perfect_and_a_held_frame_is_the_floor(context):
     result = score(true_videos(), context=context)
     samples = result.figures['samples']
     assert result.passed and result.name == f'paired7_{6 - context}f'
-    assert samples['mse'] == 0 and samples['ssim'] == pytest.approx(1) and samples['psnr'] is None
+    assert samples['mse'] == 0 and samples['ssim'] == pytest.approx(1)
+    assert {samples[name] for name in ('psnr', 'psnr_low', 'psnr_high')} == {None}
     still = np.repeat(true_videos()[:, max(context - 1, 0) :][:, :1], 6, axis=1)
     held = score(still, context=context)
     assert not held.passed
@@ -58,6 +60,22 @@ def test_figures_are_means_over_clips_with_their_intervals_and_curves():
     curve = result.settings['curves']['samples']['psnr']
     assert curve['frames'] == [2, 3, 4, 5]
     assert np.mean(curve['mean']) == pytest.approx(result.figures['samples']['psnr'])
+
+
+def test_batches_change_nothing():
+    videos = true_videos()[::-1]
+    one, other = (
+        runner.evaluate(Paired(context=2), draws(lambda _: videos, size), SOURCE, HELD_OUT, CONFIG, {})
+        for size in (2, 7)
+    )
+    assert other.figures == one.figures
+
+
+def test_one_equal_clip_makes_the_mean_psnr_infinite_and_its_interval_too():
+    videos = true_videos()
+    videos[1:] //= 2
+    samples = score(videos, context=2).figures['samples']
+    assert {samples[name] for name in ('psnr', 'psnr_low', 'psnr_high')} == {None} and samples['mse_low'] > 0
 
 
 def test_lpips_is_there_where_it_is_wanted():
@@ -88,6 +106,9 @@ def test_who_has_no_truth_is_refused():
     assert 'set context' in Paired().refusal(SOURCE, VideoDiTConfig())
     assert Paired().refusal(SOURCE, VideoVAEConfig()) is None
     assert Paired(context=2).refusal(SOURCE, VideoDiTConfig()) is None
+    tiny = Synthetic(frames=6, pixels=6, size=40).open()
+    with pytest.raises(UserError, match='SSIM wants frames of 7 pixels or more a side; found 6x6'):
+        Paired(context=2).open_judge(tiny, tiny, CONFIG)
     with pytest.raises(UserError, match='context=6 leaves nothing to compare of 6 frames'):
         score(true_videos(), context=6)
 

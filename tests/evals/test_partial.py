@@ -43,7 +43,7 @@ class Evaluation:
         self.videos = videos
         self.drawn = 0
 
-    def run(self, out, stop_after=None, size=SIZE, about=None, identity='', config=CONFIG, leave_by=Stop):
+    def run(self, out, stop_after=None, size=SIZE, about=None, identity='', config=CONFIG, leave_by=Stop, **options):
         def draw(labels, conditions_of, first):
             self.drawn = 0
             for batch in draw_array(self.videos, size)(labels, conditions_of, first):
@@ -53,7 +53,7 @@ class Evaluation:
                 yield batch
 
         about = about or {}
-        options = {'partial': out, 'open_weights': open_small, 'identity': identity}
+        options = {'partial': out, 'open_weights': open_small, 'identity': identity} | options
         return runner.evaluate(self.protocol, draw, *self.clips, config, about, **options)
 
 
@@ -246,3 +246,15 @@ def test_a_disk_that_is_full_for_a_while_leaves_no_gap(tmp_path, monkeypatch):
 def test_rows_of_nothing_are_none():
     assert stack_rows([]) == {}
     assert PartialRows(epath.Path('/nowhere/at/all')).count == 0
+
+
+def test_weights_that_were_exchanged_meanwhile_do_not_find_the_rows(features, tmp_path):
+    """Features of two networks would be measured as if they were of one."""
+
+    def open_others(network, weights):
+        return dataclasses.replace(open_small(network, weights), sha256='1' * 64)
+
+    with pytest.raises(Stop):
+        features.run(tmp_path, stop_after=6)
+    features.run(tmp_path, open_weights=open_others)
+    assert features.drawn == 12

@@ -80,4 +80,5 @@ def test_a_score_has_the_row_that_its_protocol_calls_the_samples(name, keys):
     draw = draws(lambda conditions: read_videos(unseen, range(len(conditions['label']))))
     result = runner.evaluate(protocol, draw, SOURCE, held_out, config, ABOUT)
     figures = result.figures[protocol.samples_row]
-    assert figures and figures != result.figures.get('real')
+    assert figures != result.figures.get('real')
+    assert {*figures} == {*protocol.figures}

@@ -1,5 +1,7 @@
 """A suite: which of its protocols fit a run, and why the others do not."""
 
+import dataclasses
+
 import pytest
 
 from vdm_jax.codecs.video_vae import VideoVAEConfig
@@ -10,6 +12,7 @@ from vdm_jax.data.worlds.phyworld import PhyWorld
 from vdm_jax.data.worlds.shadowed_balls import ShadowedBalls
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
+from vdm_jax.evals.paired import Paired
 from vdm_jax.evals.physics_suite import PhysicsSuite
 from vdm_jax.evals.protocol import Protocol, Suite
 from vdm_jax.evals.select import choose_protocol, select_protocols
@@ -50,6 +53,18 @@ def test_a_network_with_context_is_judged_after_as_many_frames():
     selection = select(PhyWorld(), 5)
     assert names(selection) == ['phyworld_velocity_error', 'physics_iq', 'temporal']
     assert [protocol.context for protocol in selection.protocols[:2]] == [5, 5]
+
+
+def test_a_member_is_asked_as_it_would_judge():
+    """Paired scores a network that was trained after context frames, after as many."""
+
+    @dataclasses.dataclass(frozen=True)
+    class OfPairs(Suite):
+        members = ('paired',)
+
+    assert select(Synthetic(), 3, OfPairs()).protocols == (Paired(context=3),)
+    with pytest.raises(UserError, match='paired: samples have a truth where context frames are given'):
+        select(Synthetic(), 0, OfPairs())
 
 
 def test_any_other_source_is_judged_by_what_needs_no_truth():

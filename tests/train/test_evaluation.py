@@ -57,7 +57,8 @@ def scores(monkeypatch):
         return watched.score_average(run, *args)
 
     monkeypatch.setattr(Run, 'score_average', score_average)
-    monkeypatch.setattr(Run, 'protocol', type('', (), {'samples_row': 'samples'}))
+    declared = {'samples_row': 'samples', 'figures': ('kept', 'keptt', 'arcs'), 'verdicts': ('kept',)}
+    monkeypatch.setattr(Run, 'protocol', type('', (), declared))
     return watched
 
 
@@ -142,6 +143,17 @@ def test_a_rule_by_a_score_wants_scores(run_of):
     assert str(parse_rule('evaluate/frechet:min')) == 'evaluate/frechet:min'
     with pytest.raises(UserError, match='evaluate/kept:max: nothing is scored; set config.train.evaluate_every'):
         run_of('checkpoint.best=evaluate/kept:max', 'train.validate_every=2').check()
+
+
+def test_a_figure_that_the_protocol_does_not_declare_is_refused_before_training(run_of, monkeypatch):
+    monkeypatch.setattr('vdm_jax.experiment.scoring.check', lambda run: None)
+    monkeypatch.setattr('vdm_jax.experiment.validate.check_pictures', lambda data: None)
+    for name in ('kept', 'arcs', 'verdict/kept', 'passed'):
+        run_of(EVERY_2, f'checkpoint.best=evaluate/{name}:max').check()
+    message = 'evaluate/kepd:max: scores of this run give evaluate/kept, .*, evaluate/verdict/kept, evaluate/passed'
+    with pytest.raises(UserError, match=message) as caught:
+        run_of(EVERY_2, 'checkpoint.best=evaluate/kepd:max').check()
+    assert 'evaluate_every' not in str(caught.value)
 
 
 def test_a_figure_that_no_score_has_ends_the_run_at_its_first_score(run_of, scores, tmp_path):

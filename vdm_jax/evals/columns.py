@@ -66,7 +66,8 @@ def select(score: Score) -> dict[str, Any]:
     """Return what of a score's settings its figures hang on, but for the samples."""
     about = score.settings
     left_out = (*RESULTS, *CIRCUMSTANCES, *CONFIGS, *OF_SAMPLES)
-    selected = {key: value for key, value in about.items() if key not in left_out}
+    # Weights that judge may lie under another name: their sha256 is compared.
+    selected = {key: leave_out(value, ('weights',)) for key, value in about.items() if key not in left_out}
     if 'real_sha256' in about:
         return selected
     # A score may be anybody's file.

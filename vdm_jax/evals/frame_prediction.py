@@ -15,7 +15,7 @@ from vdm_jax.data.source import Reader
 from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.errors import UserError
 from vdm_jax.evals.metrics import FRAME_METRICS
-from vdm_jax.evals.protocol import TEXT, EvaluateConfig, SampleSetProtocol, name_split, read_held_out
+from vdm_jax.evals.protocol import EvaluateConfig, SampleSetProtocol, name_split, read_held_out, take_context
 from vdm_jax.evals.score import Score
 
 BEST = {'mse': np.min, 'mae': np.min, 'ssim': np.max, 'psnr': np.max}
@@ -41,6 +41,16 @@ class FramePrediction(SampleSetProtocol):
     context: Frames = 10
     per_clip: Annotated[int, Between(1, 1000)] = 5
     bar: Annotated[float, Above0(0.01, 1.0)] = 0.9
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of frames."""
+        return tuple(FRAME_METRICS)
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Better than each floor."""
+        return ('beats_copy', 'beats_mean')
 
     def make_conditions(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
         """Return labels, texts and context frames of held-out clips; the samples of a clip lie next to each other."""
@@ -104,8 +114,7 @@ def make_context_conditions(
             'lower it, or raise config.data.frames'
         )
     clips = read_held_out(held_out, config)
-    conditions = {name: clips[name] for name in ('label', *TEXT) if name in clips}
-    conditions['frames'] = videos_of(clips)[:, :context]
+    conditions = {'label': clips['label']} | take_context(clips, context)
     return {name: np.repeat(values, per_clip, axis=0) for name, values in conditions.items()}
 
 

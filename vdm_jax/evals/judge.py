@@ -25,9 +25,11 @@ class Judge(abc.ABC):
 
     Attributes:
       labels: int32 (N,), of every video that is to be sampled.
+      weights_sha256: Of the networks by which `measure` looks at videos; none where it uses none.
     """
 
     labels: np.ndarray
+    weights_sha256: tuple[str, ...] = ()
 
     def conditions_of(self, rows: np.ndarray) -> Rows:
         """Return the other conditions of videos number `rows` (n,): 'frames', 'text', as evals/protocol.py has them."""

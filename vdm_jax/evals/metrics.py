@@ -54,14 +54,23 @@ def compute_frame_psnr(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return decibels
 
 
+def check_window(height: int, width: int) -> None:
+    """Check that frames are large enough for SSIM.
+
+    Raises:
+      UserError: They are smaller than a window.
+    """
+    if min(height, width) < WINDOW:
+        raise UserError(f'SSIM wants frames of {WINDOW} pixels or more a side; found {height}x{width}')
+
+
 def compute_ssim(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Average structural similarity (Wang et al. 2004) over frames: (..., T, H, W, C) -> (...); 1 = equal.
 
     Raises:
       UserError: Frames are smaller than a window.
     """
-    if min(true.shape[-3:-1]) < WINDOW:
-        raise UserError(f'SSIM: frames of {true.shape[-3]}x{true.shape[-2]} are smaller than the window of {WINDOW}')
+    check_window(*true.shape[-3:-1])
 
     a = np.asarray(predicted, np.float64) / 255
     b = np.asarray(true, np.float64) / 255

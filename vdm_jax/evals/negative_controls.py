@@ -1,5 +1,6 @@
 """Sets of clips that a sound evaluation must refuse, each made from real ones; uint8 (N, T, H, W, C)."""
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -8,9 +9,10 @@ from scipy import ndimage
 # What samples may differ from real clips by and still be good: of values of 0 to 255, and of pixels.
 SLIGHT_NOISE: Final = 4.0
 SLIGHT_BLUR: Final = 0.5
+Seed = int | tuple[int, ...]  # as numpy's generators take them
 
 
-def make_noise(videos: np.ndarray, seed: int = 0) -> np.ndarray:
+def make_noise(videos: np.ndarray, seed: Seed = 0) -> np.ndarray:
     """Draw every value uniformly."""
     return np.random.default_rng(seed).integers(0, 256, videos.shape, dtype=np.uint8)
 
@@ -20,7 +22,7 @@ def freeze(videos: np.ndarray) -> np.ndarray:
     return np.repeat(videos[:, :1], videos.shape[1], axis=1)
 
 
-def shuffle_frames(videos: np.ndarray, seed: int = 0) -> np.ndarray:
+def shuffle_frames(videos: np.ndarray, seed: Seed = 0) -> np.ndarray:
     """Put the frames of each clip in another order, never the true one where there are two frames or more."""
     rng = np.random.default_rng(seed)
     frames = videos.shape[1]
@@ -60,6 +62,21 @@ def corrupt_slightly(
 def copy_training_clips(train: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Take `count` exact training clips, each at most once."""
     return train[np.random.default_rng(seed).permutation(len(train))[:count]]
+
+
+def change_each(
+    change: Callable[[np.ndarray, Seed], np.ndarray], videos: np.ndarray, numbers: Sequence[int] | np.ndarray, seed: int
+) -> np.ndarray:
+    """Change each clip by a seed of its own, so that what becomes of it does not hang on the clips beside it.
+
+    Args:
+      change: `make_noise` or `shuffle_frames`.
+      videos: One or more, (N, T, H, W, C).
+      numbers: Of the clips in their set, (N,).
+      seed: Of the set.
+    """
+    pairs = zip(videos, numbers, strict=True)
+    return np.concatenate([change(video[np.newaxis], (seed, int(number))) for video, number in pairs])
 
 
 def make_controls(videos: np.ndarray, train: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:

@@ -5,22 +5,23 @@ of the same order (evaluate --real --fake). Where many futures may follow, the b
 frame_prediction, mcvd_100x256.
 """
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 
 from vdm_jax.config.ranges import Between
-from vdm_jax.data.clip_batches import batch_of, videos_of
+from vdm_jax.data.clip_batches import batch_of, read_videos
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals import intervals
 from vdm_jax.evals.features.opened import LPIPS, OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
-from vdm_jax.evals.metrics import FRAME, FRAME_METRICS, compute_psnr
-from vdm_jax.evals.negative_controls import freeze, make_noise, shuffle_frames
+from vdm_jax.evals.metrics import FRAME, FRAME_METRICS, check_window, compute_psnr
+from vdm_jax.evals.negative_controls import change_each, freeze, make_noise, shuffle_frames
 from vdm_jax.evals.perceptual import measure_lpips
-from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, read_labels, take_context
 from vdm_jax.evals.score import Score
 from vdm_jax.evals.temporal.curves import Curve
 from vdm_jax.nn.config import NetworkConfig
@@ -42,6 +43,17 @@ class Paired(Protocol):
     context: Annotated[int, Between(0, 2**16)] = 0
     lpips: str | None = None
     frames: Annotated[int, Between(1, 2**16)] = 16
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of frames, each with the ends of its interval."""
+        names = (*FRAME_METRICS, *(['lpips'] if self.lpips else []))
+        return tuple(f'{name}{end}' for name in names for end in ('', '_low', '_high'))
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Better than the first frame, held."""
+        return ('beats_frozen',)
 
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return nothing: whether there is a truth hangs on the context frames, which sampling compares."""
@@ -77,8 +89,9 @@ class PairedJudge(Judge):
         """Open LPIPS where it is wanted.
 
         Raises:
-          UserError: No frames are left to compare, or the weights are not there.
+          UserError: No frames are left to compare, they are too small, or the weights are not there.
         """
+        check_window(*reader.shape[1:3])
         if not protocol.context < reader.shape[0]:
             raise UserError(
                 f'config.evaluate.protocol.context={protocol.context} leaves nothing to compare of {reader.shape[0]} '
@@ -91,15 +104,17 @@ class PairedJudge(Judge):
         # By the order, not by number: of a mixture each source then has its share.
         self._numbers = held_out.order(min(config.real, len(held_out)), shuffle=False).ids(0)
         self._lpips = open_weights(LPIPS(), protocol.lpips) if protocol.lpips else None
-        self.labels = np.array([held_out[int(number)]['label'] for number in self._numbers], np.int32)
+        self.weights_sha256 = (self._lpips.sha256,) if self._lpips else ()
+        self.labels = read_labels(held_out, self._numbers)
 
     def conditions_of(self, rows: np.ndarray) -> Rows:
-        """Return the context frames, or all frames for an autoencoder."""
-        clips = self._read(rows)
-        return {'frames': clips[:, : self._protocol.context] if self._protocol.context else clips}
+        """Return the context frames and texts of the clips, or all frames for an autoencoder."""
+        if not self._protocol.context:
+            return {'frames': self._read(rows)}
+        return take_context(batch_of(self._clips, self._numbers[rows]), self._protocol.context)
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
-        return videos_of(batch_of(self._clips, self._numbers[rows]))
+        return read_videos(self._clips, self._numbers[rows])
 
     def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
         """Compare videos, and the controls in their place, with the clips of these numbers."""
@@ -110,8 +125,8 @@ class PairedJudge(Judge):
         sets = {
             SAMPLES: videos[:, context:],
             'frozen': freeze(last)[:, min(context, 1) :],
-            'shuffled': shuffle_frames(true[:, context:], self._seed),
-            'noise': make_noise(true[:, context:], self._seed),
+            'shuffled': change_each(shuffle_frames, true[:, context:], numbers, self._seed),
+            'noise': change_each(make_noise, true[:, context:], numbers, self._seed),
         }
         rows: Rows = {}
         for name, clips in sets.items():
@@ -139,10 +154,12 @@ class PairedJudge(Judge):
                 finite = np.where(np.isfinite(values), values, np.nan)
                 curves.setdefault(row, {})[figure] = Curve(figure, finite, self._protocol.context).to_json()
                 continue
-            figures.setdefault(row, {})[name] = float(values.mean())
+            mean = float(values.mean())
+            figures.setdefault(row, {})[name] = mean
             if row == SAMPLES:
-                low, high = intervals.mean_interval(values, self._seed)
-                figures[row] |= {f'{name}_low': low, f'{name}_high': high}
+                # A clip that is equal to the truth makes the mean PSNR infinite; the others' interval is not about it.
+                ends = intervals.mean_interval(values, self._seed) if math.isfinite(mean) else (mean, mean)
+                figures[row] |= {f'{name}_low': ends[0], f'{name}_high': ends[1]}
 
         samples = figures[SAMPLES]
         return Score(

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 
 from vdm_jax.config.ranges import BatchSize, Ranged, Seed
-from vdm_jax.data.clip_batches import batch_of
+from vdm_jax.data.clip_batches import batch_of, videos_of
 from vdm_jax.data.source import Reader
 from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.samplers import Sampler
@@ -82,6 +82,16 @@ class Protocol(ProtocolConfig):
 
     usual_sources: ClassVar[tuple[type, ...]] = ()
     samples_row: ClassVar[str] = 'samples'
+
+    @property
+    @abstractmethod
+    def figures(self) -> tuple[str, ...]:
+        """Names of all figures that the samples' row of a score may have, from whatever samples."""
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Names of all verdicts of a score; none where the protocol has no bar."""
+        return ()
 
     def cut_videos(self) -> 'VideoCut | None':
         """Return how anybody's videos are cut into clips for it; None: it scores samples of a run alone."""
@@ -217,6 +227,29 @@ class EvaluateConfig(Ranged, where='config.evaluate'):
 def name_split(reader: Reader, held_out: Reader) -> str:
     """Return which split held-out clips are of: 'all' where nothing is held out."""
     return held_out.source.split or ('all' if held_out is reader else 'test')
+
+
+def read_labels(reader: Reader, numbers: np.ndarray) -> np.ndarray:
+    """Return the labels of clips number `numbers` (N,): int32 (N,), 0 where the source has none."""
+    if not reader.num_classes:
+        return np.zeros(len(numbers), np.int32)
+    # One by one: all clips at once would fill the memory.
+    return np.array([reader[int(number)]['label'] for number in numbers], np.int32)
+
+
+def take_context(clips: dict[str, np.ndarray], context: int) -> dict[str, np.ndarray]:
+    """Return what videos that go on from clips are conditioned on besides a label, a row for each clip.
+
+    Args:
+      clips: A batch (clip_batches.batch_of).
+      context: How many frames are known.
+
+    Returns:
+      'frames' uint8 (N, context, H, W, C), and 'text' and 'text_mask' where the clips have them.
+    """
+    # A text of another clip would describe what the frames do not show.
+    texts = {name: clips[name] for name in TEXT if name in clips}
+    return {'frames': videos_of(clips)[:, :context]} | texts
 
 
 def read_held_out(held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:

@@ -164,6 +164,17 @@ class OpenSTLMovingMNIST(Protocol):
     """OpenSTL's of Moving MNIST: MSE, MAE, SSIM and PSNR of one prediction of 10 frames after 10, of 10,000 clips."""
 
     samples_row: ClassVar = FramePrediction.samples_row
+    published: ClassVar = FramePrediction(context=10, per_clip=1)
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of frames."""
+        return self.published.figures
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Better than each floor."""
+        return self.published.verdicts
 
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return that the clips are not those of OpenSTL."""
@@ -184,8 +195,7 @@ class OpenSTLMovingMNIST(Protocol):
         del open_weights
         if held_out.title != 'openstl_mmnist':
             raise UserError(f'--protocol=openstl_mmnist: {OF_OPENSTL}; found {held_out.title}')
-        published = FramePrediction(context=10, per_clip=1)
-        return SampleSetJudge(published, reader, held_out, dataclasses.replace(config, real=CLIPS_OF_OPENSTL))
+        return SampleSetJudge(self.published, reader, held_out, dataclasses.replace(config, real=CLIPS_OF_OPENSTL))
 
 
 PUBLISHED: dict[str, type[Protocol]] = {

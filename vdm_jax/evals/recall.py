@@ -31,6 +31,16 @@ class Recall(SampleSetProtocol):
 
     threshold_db: Annotated[float, Between(0, 200)] = 20.0
 
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of all labels together."""
+        return ('psnr_db', 'psnr_min_db')
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Near enough, and nearest of all clips."""
+        return ('psnr', 'own_clip')
+
     def lack(self, reader: Reader) -> str | None:
         """Return that there are no labels, of which each of several clips wants its own."""
         return None if reader.num_classes or len(reader) == 1 else 'labels'

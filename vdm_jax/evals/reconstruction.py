@@ -23,6 +23,16 @@ class Reconstruction(SampleSetProtocol):
 
     samples_row: ClassVar = 'reconstructed'
 
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of frames, and the PSNR of the worst clip."""
+        return (*FRAME_METRICS, 'psnr_min')
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Better than the mean picture."""
+        return ('beats_mean',)
+
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return that only an autoencoder reconstructs."""
         return None if network.autoencodes else OF_AUTOENCODERS

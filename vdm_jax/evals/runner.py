@@ -71,15 +71,19 @@ def evaluate(
     def open_store() -> int:
         nonlocal store
         if partial:
-            store = PartialRows(_directory_of(partial, about, config, identity))
+            # A file of weights may have become another one since.
+            measured_by = [identity, *judge.weights_sha256]
+            store = PartialRows(_directory_of(partial, about, config, measured_by))
         return store.count
 
     number = processes.run_on_primary(open_store)
     try:
         if number < len(judge.labels):
             for videos in draw(judge.labels, judge.conditions_of, number):
-                numbers = np.arange(number, number + len(videos))
-                store.add(judge.measure(numbers, videos) | {DIGEST: digest_videos(videos)})
+                rows = judge.measure(np.arange(number, number + len(videos)), videos)
+                # The others would keep what they never look at.
+                if processes.is_primary():
+                    store.add(rows | {DIGEST: digest_videos(videos)})
                 number += len(videos)
                 after_batch(number, len(judge.labels))
     except BaseException:
@@ -102,8 +106,10 @@ def evaluate(
     return Score.from_json(processes.run_on_primary(decide))
 
 
-def _directory_of(partial: epath.PathLike, about: dict[str, Any], config: EvaluateConfig, identity: str) -> epath.Path:
-    """Return the directory of what this evaluation has measured so far, by all that makes its samples what they are."""
+def _directory_of(
+    partial: epath.PathLike, about: dict[str, Any], config: EvaluateConfig, measured_by: list[str]
+) -> epath.Path:
+    """Return the directory of what this evaluation has measured so far, by all that makes its rows what they are."""
     # Of where it runs only what moves the last bits of a sample: the same command may stand in another line.
     environment = about.get('environment', {})
     machine = {name: environment.get(name) for name in ('packages', 'device_kind')}
@@ -112,7 +118,7 @@ def _directory_of(partial: epath.PathLike, about: dict[str, Any], config: Evalua
     # How many are made at once changes none of them.
     evaluate_settings = leave_out(dataclasses.asdict(config), ('batch_size',))
     digits = files.digest_json(
-        {'about': question, 'settings': settings, 'evaluate': evaluate_settings, 'identity': identity}
+        {'about': question, 'settings': settings, 'evaluate': evaluate_settings, 'measured_by': measured_by}
     )[:16]
     return epath.Path(partial) / f'.partial_{digits}'
 

@@ -49,7 +49,7 @@ def select_protocols(
         member = protocols[name]()
         assert isinstance(member, Protocol)  # a suite has no suite
         fitting = member.for_context(context_frames)
-        reason = member.refusal(reader, network)
+        reason = (fitting or member).refusal(reader, network)
         if reason is None and fitting is not None:
             chosen.append(fitting)
         else:

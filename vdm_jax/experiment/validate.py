@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -12,7 +13,8 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.data_plan import DataPlan
 from vdm_jax.experiment.experiment import Experiment
 from vdm_jax.experiment.network_plan import NetworkPlan
-from vdm_jax.train.best_metric import check_metric, parse_rule
+from vdm_jax.train import best_metric
+from vdm_jax.train.evaluation import list_names
 
 if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run
@@ -62,8 +64,8 @@ def check_cadences(run: Run) -> None:
     """
     config = run.experiment.train
     # A metric that nobody logs would show only when the first checkpoint is to be compared.
-    rule = parse_rule(run.experiment.checkpoint.best)
-    check_metric(rule, run.programs.loss.parts, config.validate_every, config.evaluate_every)
+    rule = best_metric.parse_rule(run.experiment.checkpoint.best)
+    best_metric.check_metric(rule, run.programs.loss.parts, config.validate_every, config.evaluate_every)
     if config.validate_every:
         run.data.held_out.order(config.batch_size)
     if config.sample_every:
@@ -73,18 +75,29 @@ def check_cadences(run: Run) -> None:
 
 
 def check_evaluation(run: Run, check_score: Callable[[Run], None]) -> None:
-    """Check that samples can be scored during training.
+    """Check that samples can be scored during training, and that scores have what the best checkpoint is chosen by.
 
     Args:
       run: The objects of the experiment.
       check_score: Checks that the run's samples can be.
 
     Raises:
-      UserError: They cannot.
+      UserError: They cannot, or have not.
     """
-    try:
+    with _name_cadence(run):
         check_pictures(run.data)
+        protocol = run.protocol
+    # Before features of real clips are computed, which takes its time.
+    best_metric.check_score(best_metric.parse_rule(run.experiment.checkpoint.best), list_names(protocol))
+    with _name_cadence(run):
         check_score(run)
+
+
+@contextlib.contextmanager
+def _name_cadence(run: Run) -> Iterator[None]:
+    """Name the key that wants scores in the error of what is checked meanwhile."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f'config.train.evaluate_every={run.experiment.train.evaluate_every}: {error}') from None
 

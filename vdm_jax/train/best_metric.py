@@ -89,7 +89,7 @@ def check_metric(rule: Rule | None, parts: tuple[str, ...], validate_every: int,
     if rule is None:
         return
     if rule.metric.startswith(SCORE):
-        # Which figures there are shows in the first score: `check_score`.
+        # Which figures there are its protocol declares, and its first score shows: `check_score`.
         if not evaluate_every:
             raise UserError(f'config.checkpoint.best={rule}: nothing is scored; set config.train.evaluate_every')
         return
@@ -101,11 +101,11 @@ def check_metric(rule: Rule | None, parts: tuple[str, ...], validate_every: int,
 
 
 def check_score(rule: Rule | None, metrics: Collection[str]) -> None:
-    """Check that a score has the metric by which the best step is chosen.
+    """Check that scores have the metric by which the best step is chosen.
 
     Args:
       rule: The run's.
-      metrics: Those of the score.
+      metrics: Those of a score, or those that its protocol declares.
 
     Raises:
       RuleError: It has not.

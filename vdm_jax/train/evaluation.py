@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from etils import epath
 
 from vdm_jax.evals import runner
+from vdm_jax.evals.protocol import Protocol
 from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
 from vdm_jax.train import ema
@@ -84,6 +85,13 @@ class Evaluation:
         metrics = list_metrics(score, self._run.protocol.samples_row)
         self._log.evaluation(step, score, metrics, time.monotonic() - began)
         return metrics
+
+
+def list_names(protocol: Protocol) -> tuple[str, ...]:
+    """Return the names of all metrics that `list_metrics` may give of scores under a protocol."""
+    figures = [f'{SCORE}{name}' for name in protocol.figures]
+    verdicts = [f'{SCORE}verdict/{name}' for name in protocol.verdicts]
+    return (*figures, *verdicts, *([f'{SCORE}passed'] if verdicts else []))
 
 
 def list_metrics(score: Score, row: str) -> dict[str, float]:

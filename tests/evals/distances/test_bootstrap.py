@@ -199,3 +199,25 @@ def test_a_real_size_takes_seconds():
     begin = time.perf_counter()
     interval(FrechetStatistic(), real, fake, 100)
     assert time.perf_counter() - begin < 60
+
+
+@RESAMPLE
+@pytest.mark.parametrize('statistic', [FrechetStatistic('n'), KernelStatistic(JEDI, unbiased=False)], ids=['f', 'jedi'])
+def test_equal_frames_of_a_clip_count_as_one_clip(statistic, resample):
+    """What they say of a distance is what one of them says, and the interval is no narrower."""
+    real, fake = Normals(4, 0.5, 1.2).draw(np.random.default_rng(0), 40)
+    one = interval(statistic, real, fake, 20, resample=resample)
+    frames = [np.repeat(rows, 8, axis=0) for rows in (real, fake)]
+    by_clip = interval(statistic, *frames, 20, resample=resample, rows_per_clip=8)
+    for name in ('score', 'low', 'high', 'bias', 'standard_error'):
+        assert getattr(by_clip, name) == pytest.approx(getattr(one, name), rel=1e-6, abs=1e-9), name
+    by_frame = interval(statistic, *frames, 20, resample=resample)
+    assert by_frame.standard_error < 0.8 * by_clip.standard_error
+
+
+def test_frames_are_counted_by_their_clips():
+    rows = np.random.default_rng(0).normal(size=(24, 3))
+    with pytest.raises(UserError, match='fake features: 4 clips; an interval by bootstrap needs 5 or more'):
+        interval(FrechetStatistic(), rows, rows, rows_per_clip=6)
+    with pytest.raises(UserError, match='rows_per_clip=7: 24 rows are not those of whole clips'):
+        interval(FrechetStatistic(), rows, rows, rows_per_clip=7)

@@ -83,7 +83,7 @@ def test_what_is_not_finite_is_refused(name):
 @EVERY
 def test_its_fields_have_ranges(name):
     for field in dataclasses.fields(DISTANCES[name]):
-        with pytest.raises(RangeError, match=rf'^config.evaluate.distance.{field.name}=-7'):
+        with pytest.raises(RangeError, match=rf'^distance.{field.name}=-7'):
             DISTANCES[name](**{field.name: -7})
 
 

@@ -16,8 +16,13 @@ from vdm_jax.data.video_set import VideoSetReader
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
+from vdm_jax.evals.distances.bootstrap import interval
 from vdm_jax.evals.distances.frechet import frechet_distance
+from vdm_jax.evals.distances.statistic import FrechetStatistic
+from vdm_jax.evals.feature_distance import figures as figures_of
+from vdm_jax.evals.feature_distance import real
 from vdm_jax.evals.feature_distance.protocol import SAME, FeatureDistance
+from vdm_jax.evals.features.inception import InceptionFID
 from vdm_jax.evals.protocol import EvaluateConfig
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
 
@@ -64,12 +69,31 @@ def test_controls_are_of_some_of_all_clips_and_not_of_the_first(tmp_path):
     assert controls[:6] == controls[6:12] != list(range(6)) and len(set(controls[:6])) == 6
 
 
+def test_no_two_clips_have_the_same_noise(tmp_path, monkeypatch):
+    """A set of a few noises over and over would have less spread than noise has."""
+    rows = {}
+    compute = real.compute_features
+
+    def watch(opened, batches, *options):
+        clips = list(batches)
+        rows[len(rows)] = np.concatenate(clips)
+        return compute(opened, iter(clips), *options)
+
+    monkeypatch.setattr(real, 'compute_features', watch)
+    reader = open_clips(tmp_path / 'real.npy', make_clips(40))
+    score(FeatureDistance(rounds=0), reader, make_clips(20), EvaluateConfig(samples=20, real=40))
+    noise = rows[1 + CONTROLS.index('noise')]
+    assert len(noise) == len({clip.tobytes() for clip in noise}) == 20 > real.BATCH
+
+
 def test_a_score_holds_all_that_it_hangs_on(reader):
     result = score(FeatureDistance(distances=('kvd', 'jedi'), seed=3), reader, make_clips(12))
     values = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert values['distance']['seed'] == 3 and values['distance']['distances'] == ['kvd', 'jedi']
     assert values['distance']['divisor'] == 'n-1' and values['distance']['resize'] == 'half_pixel'
-    assert values['network'] == {'name': 'colours', 'weights': 'small', 'sha256': '0' * 64, 'precision': 'highest'}
+    assert values['network'] == {'name': 'colours', 'weights': 'small', 'sha256': '0' * 64} | dataclasses.asdict(
+        Colours()
+    )
     assert values['split'] == 'all' and values['real_clips'] == 10
     assert len(values['real_sha256']) == len(values['samples_sha256']) == len(values['real_features_sha256']) == 64
     assert {'kvd', 'kvd_low', 'kvd_high', 'kvd_unbiased', 'jedi'} <= set(values['figures']['samples'])
@@ -109,6 +133,22 @@ def test_frames_of_a_network_of_frames_count_one_by_one(reader):
     assert result.figures['samples']['clips'] == 1 and result.figures['samples']['frechet'] > 0
 
 
+def test_intervals_of_frames_are_over_clips(reader):
+    """Frames of a clip are alike: drawn one by one they would pass for as many clips."""
+    clips = make_clips(10, seed=3)
+    clips[:] = clips[:, :1]
+    config = dataclasses.replace(CONFIG, samples=10)
+    result = score(FeatureDistance(features='inception', divisor='n', controls=False), reader, clips, config)
+    figures = result.figures['samples']
+    assert any('frames of a clip' in caution for caution in result.settings['cautions'])
+    opened = open_small(InceptionFID(), None)
+    rows = [np.asarray(opened.network.apply(PARAMS, videos)) for videos in (read_videos(reader, range(10)), clips)]
+    expected = interval(FrechetStatistic('n'), rows[0], rows[1][::9], 100)
+    assert figures['frechet'] == pytest.approx(expected.score, rel=1e-4)
+    assert figures['frechet_low'] == pytest.approx(expected.score_low, rel=1e-3)
+    assert figures['frechet_high'] == pytest.approx(expected.score_high, rel=1e-3)
+
+
 @pytest.mark.parametrize('count', [2, 3])
 def test_two_or_three_real_clips_have_no_halves(tmp_path, count):
     few = open_clips(tmp_path / 'few.npy', make_clips(count))
@@ -144,6 +184,7 @@ def test_too_little_is_said_with_both_numbers_before_a_network_runs(reader, keys
     ({'context': 4, 'frames': 4}, r'frames=4: want more than the 4'),
     ({'context': 4, 'stride': 2}, r'stride=2: where .*context is not 0 want stride=1'),
     ({'context': 4, 'clips': 'random'}, r'clips=random'),
+    ({'rounds': 3}, r'rounds=3: want 4 or more, or 0'),
     ({'distances': ('fvd',)}, r'distances=fvd: fvd is among them; want one of frechet'),
 ])  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused(keys, message):
@@ -304,3 +345,50 @@ def test_scoring_2048_videos_takes_the_memory_of_64(tmp_path):
     many = peak_of(2048, tmp_path)
     # All videos are 80 MB, features and hashes of all a quarter of one.
     assert many < few + 1.5e6
+
+
+@pytest.mark.parametrize(
+    'keys',
+    [
+        {},
+        {'rounds': 0},
+        {'distances': ('frechet', 'kvd', 'jedi', 'precision_recall', 'density_coverage', 'inception_score')},
+        {'distances': ('frechet', 'precision_recall'), 'context': 2, 'per_clip': 2, 'by_trajectory': True},
+    ],
+    ids=str,
+)
+def test_the_figures_of_a_score_are_those_that_the_protocol_declares(tmp_path, keys):
+    reader = open_clips(tmp_path / 'real.npy', make_clips(24, seed=1))
+    protocol = FeatureDistance(controls=False, **{'rounds': 8} | keys)
+    result = score(protocol, reader, make_clips(48), EvaluateConfig(samples=48, real=24))
+    assert {*result.figures['samples']} == {*protocol.figures}
+
+
+def test_intervals_over_trajectories_lie_about_the_mean_of_all(tmp_path):
+    reader = open_clips(tmp_path / 'real.npy', make_clips(24, seed=1))
+    keys = {'distances': ('frechet', 'density_coverage'), 'context': 2, 'per_clip': 3}
+    protocol = FeatureDistance(controls=False, rounds=20, by_trajectory=True, **keys)
+    videos = make_clips(72)
+    figures = score(protocol, reader, videos, EvaluateConfig(real=24)).figures['samples']
+    first = FeatureDistance(controls=False, rounds=20, distances=protocol.distances, split='train')
+    of_first = score(first, reader, videos[::3], EvaluateConfig(samples=24, real=24)).figures['samples']
+    for name in ('frechet', 'density', 'coverage'):
+        shift = figures[name] - of_first[name]
+        assert figures[f'{name}_low'] == pytest.approx(of_first[f'{name}_low'] + shift), name
+        assert figures[f'{name}_unbiased'] == pytest.approx(of_first[f'{name}_unbiased'] + shift), name
+
+
+def test_the_floor_of_trajectories_is_computed_once(tmp_path, monkeypatch):
+    """It hangs on the real clips and on how many samples there are, which is the same for all of them."""
+    counts = []
+    measure = figures_of.measure_floor
+
+    def watch(rows, count, settings):
+        counts.append(count)
+        return measure(rows, count, settings)
+
+    monkeypatch.setattr(figures_of, 'measure_floor', watch)
+    reader = open_clips(tmp_path / 'real.npy', make_clips(10, seed=1))
+    protocol = FeatureDistance(controls=False, rounds=0, context=2, per_clip=4, by_trajectory=True)
+    result = score(protocol, reader, make_clips(40), EvaluateConfig(real=10))
+    assert counts == [10, 5] and result.figures['samples']['frechet_floor'] > 0

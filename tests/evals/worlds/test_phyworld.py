@@ -9,6 +9,7 @@ from tests.evals.draws import draws
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.data.worlds.phyworld import REGIMES, PhyWorld, Truth, draw_balls
+from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.evals.protocol import EvaluateConfig
 from vdm_jax.evals.worlds.phyworld import PhyWorldVelocityError
@@ -53,6 +54,7 @@ def test_real_clips_score_their_floor_and_the_held_frame_does_not_pass():
     for regime in (*REGIMES, 'out'):
         assert result.figures[regime] == result.figures[f'real {regime}']
         assert result.figures[regime]['over_floor'] == 1
+    assert {result.figures['in'][name] for name in ('over_in', 'over_in_low', 'over_in_high')} == {1}
     still = np.repeat(real_clips(world, 6)[:, 2:3], 12, axis=1)
     held = score(world, still, 6)
     assert not held.passed
@@ -114,3 +116,16 @@ def test_it_scores_its_own_worlds_alone():
     protocol = PhyWorldVelocityError()
     assert protocol.is_usual_for(PhyWorld(), NETWORK)
     assert 'not of a BouncingBalls' in protocol.refusal(BouncingBalls(), NETWORK)
+
+
+@pytest.mark.parametrize(('frames', 'context'), [(4, 2), (12, 11), (12, 40)])
+def test_clips_in_which_no_velocity_can_be_scored_are_refused(frames, context):
+    world = PhyWorld(pixels=32, frames=frames)
+    judge = PhyWorldVelocityError(clips=2, context=context)
+    least = max(3, context) + 2
+    with pytest.raises(
+        UserError, match=f'context={context}: .*found config.data.frames={frames}, want {least} or more'
+    ):
+        judge.open_judge(world, world.held_out(), EvaluateConfig())
+    enough = dataclasses.replace(world, frames=least)
+    assert len(judge.open_judge(enough, enough.held_out(), EvaluateConfig()).labels)

@@ -45,6 +45,8 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals.distances.checks import as_pair, check_count
 from vdm_jax.evals.distances.statistic import FunctionStatistic, Method, Resample, Statistic
 
+FEWEST_ROUNDS = 4  # of which a standard error is
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -97,6 +99,7 @@ def interval(
     level: float = 0.95,
     seed: int = 0,
     resample: Resample = 'fake',
+    rows_per_clip: int = 1,
 ) -> Interval:
     """Compute a statistic of two sets of features, its bias of sample size and an interval.
 
@@ -111,26 +114,33 @@ def interval(
       seed: Of the samples.
       resample: Which clips are seen as drawn by chance. Where the real ones are the reference itself, as in a protocol
         that names its 2,048 clips, 'fake' is the question; where they stand for all clips of their kind, 'both'.
+      rows_per_clip: Rows that lie next to each other and are of one clip, such as its frames. They are drawn with it,
+        as they are alike: drawn one by one they would pass for as many clips, and the interval would be too narrow.
 
     Raises:
-      UserError: There are too few clips, rows are not finite, or widths differ.
+      UserError: There are too few clips, rows are not finite or no whole clips, or widths differ.
     """
     real, fake = as_pair(fake if real is None else real, fake)
-    if rounds < 4 or not 0 < level < 1:
-        raise UserError(f'rounds={rounds}, level={level}: want 4 rounds or more, and a level between 0 and 1')
+    if rounds < FEWEST_ROUNDS or not 0 < level < 1:
+        raise UserError(
+            f'rounds={rounds}, level={level}: want {FEWEST_ROUNDS} rounds or more, and a level between 0 and 1'
+        )
     if not isinstance(statistic, Statistic):
         statistic = FunctionStatistic(statistic)
     method: Method = 'halves' if resample == 'both' else statistic.method_of_fake
-    _check_counts(statistic, len(real), len(fake), method, resample)
+    num_real = _count_clips(len(real), rows_per_clip)
+    num_fake = _count_clips(len(fake), rows_per_clip)
+    needed = -(-statistic.num_needed // rows_per_clip)
+    _check_counts(needed, num_real, num_fake, method, resample)
 
     # Once for all rounds: the root of the real clips, or the kernel of all pairs.
     of_rows = statistic.of_rows(real, fake)
     rng = np.random.default_rng(seed)
     real_samples: list[np.ndarray] | list[None] = [None] * rounds
     if resample == 'both':
-        real_samples = _draw_halves(rng, len(real), rounds)
+        real_samples = [_expand(sample, rows_per_clip) for sample in _draw_halves(rng, num_real, rounds)]
     draw = _draw_bootstrap if method == 'bootstrap' else _draw_halves
-    fake_samples = draw(rng, len(fake), rounds)
+    fake_samples = [_expand(sample, rows_per_clip) for sample in draw(rng, num_fake, rounds)]
 
     score = of_rows(None if resample == 'fake' else np.arange(len(real)), np.arange(len(fake)))
     scores = [of_rows(*rows) for rows in zip(real_samples, fake_samples, strict=True)]
@@ -153,8 +163,20 @@ def _estimate(score: float, scores: np.ndarray, method: Method, count: int, size
     return bias, error, freedom
 
 
-def _check_counts(statistic: Statistic, num_real: int, num_fake: int, method: Method, resample: Resample) -> None:
-    needed = statistic.num_needed
+def _count_clips(rows: int, rows_per_clip: int) -> int:
+    if rows_per_clip < 1 or rows % rows_per_clip:
+        raise UserError(f'rows_per_clip={rows_per_clip}: {rows} rows are not those of whole clips')
+    return rows // rows_per_clip
+
+
+def _expand(clips: np.ndarray, rows_per_clip: int) -> np.ndarray:
+    """Return the numbers of all rows of clips of these numbers."""
+    rows: np.ndarray = (clips[:, np.newaxis] * rows_per_clip + np.arange(rows_per_clip)).ravel()
+    return rows
+
+
+def _check_counts(needed: int, num_real: int, num_fake: int, method: Method, resample: Resample) -> None:
+    """Check that there are enough clips, of which each sample needs so many."""
     of_halves = max(2 * needed, 2)
     real_needed = of_halves if resample == 'both' else needed
     check_count(num_real, real_needed, f'an interval by {method}', 'real features')

@@ -26,7 +26,7 @@ BLOCK = 512  # rows and columns of a kernel matrix at once: 2 MiB, which a cache
 
 
 @dataclass(frozen=True)
-class Kernel(Ranged, where='config.evaluate.distance.kernel'):
+class Kernel(Ranged, where='kernel'):
     """A polynomial kernel.
 
     Attributes:

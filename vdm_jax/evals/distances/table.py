@@ -18,12 +18,14 @@ Neighbour = Annotated[int, Between(1, 1000)]
 
 
 @dataclass(frozen=True)
-class Distance(Ranged, where='config.evaluate.distance'):
+class Distance(Ranged, where='distance'):
     """One way of comparing two sets of features: a frozen dataclass whose fields are its own parameters.
 
+    figures: Names of the numbers that `measure` gives.
     needs_real: Whether it looks at real clips; what does not takes None for them.
     """
 
+    figures: ClassVar[tuple[str, ...]]
     needs_real: ClassVar[bool] = True
 
     @property
@@ -62,6 +64,8 @@ class Frechet(Distance):
       root: exact, or tfgan's, which differs where features hardly vary.
     """
 
+    figures: ClassVar = ('frechet',)
+
     divisor: Divisor = 'n-1'
     root: Root = 'exact'
 
@@ -83,6 +87,8 @@ class Frechet(Distance):
 @dataclass(frozen=True)
 class Kvd(Distance):
     """The kernel video distance, an unbiased discrepancy under (x.y/D + 1)^3, which may be below 0."""
+
+    figures: ClassVar = ('kvd',)
 
     @property
     def num_needed(self) -> int:
@@ -108,6 +114,8 @@ class Kid(Distance):
       subset_size: Clips of each.
       seed: Of their draws, torch-fidelity's.
     """
+
+    figures: ClassVar = ('kid', 'kid_std')
 
     subsets: Annotated[int, Between(1, 10**5)] = 100
     subset_size: Annotated[int, Between(2, 10**5)] = 1000
@@ -136,6 +144,8 @@ class Kid(Distance):
 class Jedi(Distance):
     """JEDi's distance, 100 times the biased discrepancy under (x.y/D)^2."""
 
+    figures: ClassVar = ('jedi',)
+
     @property
     def num_needed(self) -> int:
         return 1
@@ -161,6 +171,7 @@ class InceptionScore(Distance):
       seed: Of the shuffle before that; None for the order of the clips.
     """
 
+    figures: ClassVar = ('inception_score', 'inception_score_std')
     needs_real: ClassVar[bool] = False
 
     values: Literal['logits', 'probabilities'] = 'logits'
@@ -214,6 +225,8 @@ class PrecisionRecall(NeighbourDistance):
       k: Which neighbour the balls reach to.
     """
 
+    figures: ClassVar = ('precision', 'recall')
+
     k: Neighbour = 3
 
     def measure(self, real: np.ndarray | None, fake: np.ndarray) -> dict[str, float]:
@@ -221,7 +234,7 @@ class PrecisionRecall(NeighbourDistance):
         return {'precision': precision, 'recall': recall}
 
     def statistics(self) -> dict[str, Statistic]:
-        return _pick_figures(self, ('precision', 'recall'), least=0.0, greatest=1.0)
+        return _pick_figures(self, self.figures, least=0.0, greatest=1.0)
 
 
 @dataclass(frozen=True)
@@ -231,6 +244,8 @@ class DensityCoverage(NeighbourDistance):
     Attributes:
       k: Which neighbour the balls reach to.
     """
+
+    figures: ClassVar = ('density', 'coverage')
 
     k: Neighbour = 5
 

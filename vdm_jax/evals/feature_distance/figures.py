@@ -15,6 +15,7 @@ from vdm_jax.evals.feature_distance.settings import KEY, DistanceSettings
 
 WIDE = 1000  # features, beyond which a round of the bootstrap takes a second
 ROUNDS_OF_WIDE = 20
+INTERVAL_PARTS = ('low', 'high', 'unbiased')
 
 
 def rows_of(distance: Distance, features: Features) -> np.ndarray:
@@ -29,8 +30,25 @@ def rows_of(distance: Distance, features: Features) -> np.ndarray:
     return values.reshape(-1, values.shape[-1])
 
 
+def list_figures(settings: DistanceSettings, rounds: int) -> tuple[str, ...]:
+    """Return the names of all figures that `measure_set`, or `measure_trajectories`, may give of samples."""
+    names = ['clips']
+    for name, distance in settings.make_distances().items():
+        names += distance.figures
+        for figure in distance.statistics():
+            names += [f'{figure}_{part}' for part in INTERVAL_PARTS if rounds]
+            names += [f'{figure}_std'] if settings.by_trajectory else []
+        names += ['frechet_floor'] if name == 'frechet' else []
+    return tuple(dict.fromkeys(names))
+
+
 def measure_set(
-    real: Features, features: Features, settings: DistanceSettings, rounds: int, cautions: list[str]
+    real: Features,
+    features: Features,
+    settings: DistanceSettings,
+    rounds: int,
+    cautions: list[str],
+    with_floor: bool = True,
 ) -> dict[str, float]:
     """Return the figures of a set of clips.
 
@@ -40,6 +58,7 @@ def measure_set(
       settings: Which distances.
       rounds: Of the bootstrap; 0 for no interval.
       cautions: To which is added why an interval is not to be trusted.
+      with_floor: Whether there is frechet_floor, which is the same for all sets of as many clips.
 
     Returns:
       'clips', and of each distance its figures, NAME_low and NAME_high of what as many clips score, NAME_unbiased
@@ -57,8 +76,14 @@ def measure_set(
             check_enough(name, distance, len(real_rows), 'real clips')
         figures |= distance.measure(real_rows, rows)
         if rounds:
-            figures |= measure_intervals(distance, real_rows, rows, rounds, settings.seed, cautions)
-        if name == 'frechet' and real_rows is not None:
+            # Frames of a clip are alike: clips are what is drawn by chance.
+            per_clip = features.features.shape[1]
+            figures |= measure_intervals(distance, real_rows, rows, rounds, settings.seed, cautions, per_clip)
+            if name == 'frechet' and per_clip > 1:
+                cautions.append(
+                    f'frechet_floor: takes the {per_clip} frames of a clip for clips; the true one is higher'
+                )
+        if with_floor and name == 'frechet' and real_rows is not None:
             figures['frechet_floor'] = measure_floor(real_rows, len(rows), settings)
     return figures
 
@@ -75,7 +100,13 @@ def check_enough(name: str, distance: Distance, count: int, called: str) -> None
 
 
 def measure_intervals(
-    distance: Distance, real: np.ndarray | None, rows: np.ndarray, rounds: int, seed: int, cautions: list[str]
+    distance: Distance,
+    real: np.ndarray | None,
+    rows: np.ndarray,
+    rounds: int,
+    seed: int,
+    cautions: list[str],
+    rows_per_clip: int,
 ) -> dict[str, float]:
     """Return the ends of the intervals of the figures of a distance, and the figures without their bias."""
     figures: dict[str, float] = {}
@@ -83,7 +114,7 @@ def measure_intervals(
         rounds = min(rounds, ROUNDS_OF_WIDE)
     for name, statistic in distance.statistics().items():
         try:
-            estimate = interval(statistic, real, rows, rounds, seed=seed)
+            estimate = interval(statistic, real, rows, rounds, seed=seed, rows_per_clip=rows_per_clip)
         except UserError as error:
             # So few clips have a distance and no interval.
             cautions.append(f'{name}: no interval ({error})')
@@ -137,17 +168,17 @@ def measure_trajectories(
     every = []
     for number in range(settings.per_clip):
         one = features.take(slice(number, None, settings.per_clip))
-        every.append(measure_set(real, one, settings, rounds if number == 0 else 0, cautions))
+        is_first = number == 0
+        every.append(measure_set(real, one, settings, rounds if is_first else 0, cautions, with_floor=is_first))
     figures = dict(every[0])
     for name in every[-1]:
         figures[name] = float(np.mean([each[name] for each in every]))
-    for name in settings.distances:
-        if name in figures:
+    for distance in settings.make_distances().values():
+        for name in distance.statistics():
             figures[f'{name}_std'] = float(np.std([each[name] for each in every]))
-    # The interval of the first set moves with it to the mean of all.
-    for name in settings.distances:
-        if f'{name}_low' in figures:
+            # The interval of the first set moves with it to the mean of all.
             shift = figures[name] - every[0][name]
-            for end in ('low', 'high', 'unbiased'):
-                figures[f'{name}_{end}'] = every[0][f'{name}_{end}'] + shift
+            for part in INTERVAL_PARTS:
+                if f'{name}_{part}' in figures:
+                    figures[f'{name}_{part}'] = every[0][f'{name}_{part}'] + shift
     return figures

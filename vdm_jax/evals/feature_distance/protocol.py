@@ -15,9 +15,10 @@ from typing import Annotated, Any
 import numpy as np
 
 from vdm_jax.config.ranges import Between
-from vdm_jax.data.clip_batches import batch_of, videos_of
+from vdm_jax.data.clip_batches import batch_of, read_videos
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
+from vdm_jax.evals.distances.bootstrap import FEWEST_ROUNDS
 from vdm_jax.evals.feature_distance import figures as figures_of
 from vdm_jax.evals.feature_distance.real import (
     Features,
@@ -33,9 +34,9 @@ from vdm_jax.evals.feature_distance.settings import KEY, DistanceSettings
 from vdm_jax.evals.features.network import FeatureProgram
 from vdm_jax.evals.features.opened import LPIPS, OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
-from vdm_jax.evals.metrics import FRAME_METRICS, WINDOW
+from vdm_jax.evals.metrics import FRAME_METRICS, check_window
 from vdm_jax.evals.perceptual import measure_lpips
-from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split, read_labels, take_context
 from vdm_jax.evals.score import Score
 
 FRAMES = 16  # of anybody's video
@@ -66,10 +67,20 @@ class FeatureProtocol(Protocol):
     controls: bool = True
     rounds: Rounds = 100
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.rounds < FEWEST_ROUNDS:
+            raise UserError(f'{KEY}.rounds={self.rounds}: want {FEWEST_ROUNDS} or more, or 0 for no interval')
+
     @property
     @abstractmethod
     def settings(self) -> DistanceSettings:
         """All that the distance hangs on."""
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of each distance, with intervals where there are rounds."""
+        return figures_of.list_figures(self.settings, self.rounds)
 
     @property
     def title(self) -> str | None:
@@ -150,6 +161,7 @@ class FeatureJudge(Judge):
 
         self._opened = open_weights(self._settings.network, protocol.weights)
         self._lpips = open_weights(LPIPS(), protocol.lpips_weights) if protocol.lpips_weights else None
+        self.weights_sha256 = (self._opened.sha256, *([self._lpips.sha256] if self._lpips else []))
         self._real = self._compute_real()
 
     def _choose_real(self) -> np.ndarray:
@@ -170,11 +182,7 @@ class FeatureJudge(Judge):
 
     def _make_labels(self) -> np.ndarray:
         if self._settings.context:
-            labels = np.zeros(len(self._numbers), np.int32)
-            if self._reader.num_classes:
-                # One by one: all clips at once would fill the memory.
-                labels = np.array([self._clips[int(number)]['label'] for number in self._numbers], np.int32)
-            return np.repeat(labels, self._settings.per_clip)
+            return np.repeat(read_labels(self._clips, self._numbers), self._settings.per_clip)
         count = self._protocol.count_videos(self._config, len(self._clips))
         return np.arange(count, dtype=np.int32) % max(self._reader.num_classes, 1)
 
@@ -184,9 +192,8 @@ class FeatureJudge(Judge):
         Raises:
           UserError: They are too small, too short, or too few.
         """
-        height, width = self._reader.shape[1:3]
-        if self._settings.pixels and min(height, width) < WINDOW:
-            raise UserError(f'{KEY}: SSIM wants frames of {WINDOW} pixels or more a side; found {height}x{width}')
+        if self._settings.pixels:
+            check_window(*self._reader.shape[1:3])
         frames = count_frames(self._reader.shape[0], self._settings)
         rows = self._settings.network.rows_per_clip(frames)
         num_sampled = len(self._numbers) if self._settings.by_trajectory else len(self.labels)
@@ -213,15 +220,15 @@ class FeatureJudge(Judge):
         )
 
     def conditions_of(self, rows: np.ndarray) -> Rows:
-        """Return context frames, where the protocol has some."""
+        """Return context frames and texts of the clips, where the protocol has some."""
         if not self._settings.context:
             return {}
-        clips = self._read_clips(rows)
-        return {'frames': clips[:, : self._settings.context]}
+        return take_context(batch_of(self._clips, self._find_numbers(rows)), self._settings.context)
 
-    def _read_clips(self, rows: np.ndarray) -> np.ndarray:
-        """Return the clips that videos number `rows` go on from."""
-        return videos_of(batch_of(self._clips, self._numbers[rows // self._settings.per_clip]))
+    def _find_numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of the clips that videos number `rows` go on from."""
+        numbers: np.ndarray = self._numbers[rows // self._settings.per_clip]
+        return numbers
 
     def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
         """Return features of videos, their classes, and where it is wanted how near they are to the truth."""
@@ -230,7 +237,7 @@ class FeatureJudge(Judge):
         rows: Rows = features.arrays()
         if self._settings.pixels:
             context = self._settings.context
-            true = cut_frames(self._read_clips(numbers), self._settings)[:, context:]
+            true = cut_frames(read_videos(self._clips, self._find_numbers(numbers)), self._settings)[:, context:]
             rows |= {name: metric(videos[:, context:], true) for name, metric in FRAME_METRICS.items()}
             if self._lpips:
                 backbone = self._lpips.network.backbone
@@ -277,11 +284,12 @@ class FeatureJudge(Judge):
             'distance': settings,
             'real_sha256': self._real.clips_sha256,
             'real_features_sha256': digest_arrays(self._real.sets['real'].arrays()),
+            # With its own settings, as those of the protocol hold for one network and not for another.
             'network': {
                 'name': self._opened.network.name,
                 'weights': self._opened.weights,
                 'sha256': self._opened.sha256,
-                'precision': self._opened.network.precision,
+                **dataclasses.asdict(self._opened.network),
             },
             'lpips': {'weights': self._lpips.weights, 'sha256': self._lpips.sha256} if self._lpips else None,
             'interval': INTERVAL.format(rounds=self._protocol.rounds),

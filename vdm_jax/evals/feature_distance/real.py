@@ -7,6 +7,7 @@ under a hash of all that they hang on, the pixels of some of the clips among it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import os
@@ -28,9 +29,10 @@ from vdm_jax.evals.features.opened import OpenNetwork
 from vdm_jax.parallel import processes
 
 PROBED = 16  # clips whose pixels are looked at before a file of the cache is taken for theirs
-VERSION = 1  # of what the files hold
+VERSION = 2  # of what the files hold
 BATCH = 16  # clips that are read at once
 DIGEST = 'sha256'
+Change = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (clips, their numbers) -> clips
 CLIPS = 'clips_sha256'
 
 
@@ -59,12 +61,13 @@ class RealSet:
         frames: np.ndarray = cut_frames(videos_of(clip)[None], self.settings)[0]
         return frames
 
-    def batches(self, change: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+    def batches(self, change: Change) -> Iterator[np.ndarray]:
         """Yield the clips, a batch at a time, each changed."""
         count = len(self.numbers)
         for first in range(0, count, BATCH):
+            rows = range(first, min(first + BATCH, count))
             # Without a name, which would keep them in memory while the next ones are read.
-            yield change(np.stack([self.read(i) for i in range(first, min(first + BATCH, count))]))
+            yield change(np.stack([self.read(i) for i in rows]), self.numbers[rows])
 
 
 @dataclass(frozen=True)
@@ -164,11 +167,12 @@ def compute_real(
         return cached
 
     seed = real.settings.seed
-    changes: dict[str, tuple[RealSet, Callable[[np.ndarray], np.ndarray]]] = {
-        'frozen': (others, negative_controls.freeze),
-        'shuffled': (others, lambda clips: negative_controls.shuffle_frames(clips, seed)),
-        'reversed': (others, negative_controls.reverse_frames),
-        'noise': (others, lambda clips: negative_controls.make_noise(clips, seed)),
+    change_each = negative_controls.change_each
+    changes: dict[str, tuple[RealSet, Change]] = {
+        'frozen': (others, lambda clips, _: negative_controls.freeze(clips)),
+        'shuffled': (others, functools.partial(change_each, negative_controls.shuffle_frames, seed=seed)),
+        'reversed': (others, lambda clips, _: negative_controls.reverse_frames(clips)),
+        'noise': (others, functools.partial(change_each, negative_controls.make_noise, seed=seed)),
         'copied': (train, keep),
     }
     features, clips_sha256 = compute_features(opened, real.batches(keep), batch_size, real.settings)
@@ -182,8 +186,9 @@ def compute_real(
     return computed
 
 
-def keep(clips: np.ndarray) -> np.ndarray:
+def keep(clips: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Return the clips as they are."""
+    del numbers
     return clips
 
 

@@ -42,6 +42,16 @@ class PhysicsIQ(SampleSetProtocol):
     shift: Annotated[float, Between(0, 64)] = 0.5
     noise: Annotated[float, Between(0, 255)] = 2.0
 
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The four figures, and the score that they make."""
+        return (*FIGURES, 'score')
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Better than each floor."""
+        return ('beats_copy', 'beats_shuffled')
+
     def for_context(self, frames: int) -> 'PhysicsIQ | None':
         """Return the same after as many frames as the network was trained with."""
         return replace(self, context=frames) if frames else None

@@ -32,6 +32,12 @@ from vdm_jax.evals.temporal.motion import Interpolator, LinearBlend
 from vdm_jax.evals.temporal.warp import compute_warp_errors
 
 LEAST_FRAMES = 3
+FIGURES = (
+    'luminance', 'contrast', 'saturation', 'subject_drift', 'flickering', 'subject_consistency',
+    'background_consistency', 'warp_error', 'visible', 'motion', 'top_motion', 'second_difference', 'smoothness',
+    'dynamic_degree',
+)  # fmt: skip
+SINGLE = ('dynamic_degree',)  # of one value a clip
 # Figures that do not begin at frame 0.
 FROM_FIRST = ('luminance', 'contrast', 'saturation', 'subject_drift', 'dynamic_degree')
 

@@ -17,12 +17,13 @@ from vdm_jax.evals.score import Score
 from vdm_jax.evals.temporal.clips import REC_601, REC_709
 from vdm_jax.evals.temporal.curves import Curve
 from vdm_jax.evals.temporal.flow import choose_flow
-from vdm_jax.evals.temporal.measure import LEAST_FRAMES, Measures, measure_videos
+from vdm_jax.evals.temporal.measure import FIGURES, LEAST_FRAMES, SINGLE, Measures, measure_videos
 from vdm_jax.evals.temporal.vbench import DIMENSIONS
 
 LUMA = {'rec601': REC_601, 'rec709': REC_709}
 # Figures that shuffling the frames of a clip makes worse, with the best value there is: that of frozen clips.
 STEADY = {'warp_error': 0, 'second_difference': 0, 'flickering': 1, 'smoothness': 1, 'subject_consistency': 1}
+DRIFTING = ('luminance', 'saturation', 'contrast')
 LEAST_LOSS = 0.1  # of real clips: a figure that shuffling hurts less is not judged by
 
 
@@ -49,6 +50,17 @@ class Temporal(SampleSetProtocol):
     vbench: bool = True
     steady: Annotated[float, Between(0, 1)] = 0.5
     motion: Annotated[float, Between(0, 1)] = 0.5
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Of each curve its mean and its slope, and VBench's dimensions where they are wanted."""
+        slopes = [f'{name}_slope' for name in FIGURES if name not in SINGLE]
+        return (*FIGURES, *slopes, *([f'{name}_vbench' for name in DIMENSIONS] if self.vbench else []))
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """See `judge`."""
+        return ('steady', 'moves', *DRIFTING)
 
     def cut_videos(self) -> VideoCut:
         """Return the first frames of each video."""
@@ -131,7 +143,7 @@ class Temporal(SampleSetProtocol):
 
         moves = means['samples']['motion'] >= self.motion * means['real']['motion']
         verdict = {'steady': is_steady, 'moves': bool(moves)}
-        for name in ('luminance', 'saturation', 'contrast'):
+        for name in DRIFTING:
             verdict[name] = _overlap(curves['samples'][name].slope_interval, curves['real'][name].slope_interval)
         return verdict
 

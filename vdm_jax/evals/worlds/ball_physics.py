@@ -1,5 +1,6 @@
 """The protocol of the bouncing balls, and what those of harder worlds share with it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar, cast
@@ -29,6 +30,18 @@ class BallPhysics(SampleSetProtocol, Generic[World]):
     usual_sources: ClassVar = (BouncingBalls,)
     suffix: ClassVar[str] = ''  # what a score's name says of the world
     wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {}
+    further_figures: ClassVar[tuple[str, ...]] = ()  # which a harder world has besides
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Those of evals/worlds/physics.py, and of the harder world."""
+        return physics.FIGURES + self.further_figures
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Those that `judge` gives, of whatever figures."""
+        unknown = dict.fromkeys(self.figures, math.nan)
+        return tuple(self.judge(unknown, unknown))
 
     def measure(self, videos: np.ndarray, world: World, train: np.ndarray | None = None) -> dict[str, float]:
         """Return the figures of clips, uint8 (N, T, H, W, 3), in the world that they should belong to."""

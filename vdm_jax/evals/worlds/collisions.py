@@ -234,6 +234,7 @@ class CollisionPhysics(BallPhysics[CollidingBalls]):
     usual_sources: ClassVar = (CollidingBalls,)
     suffix: ClassVar[str] = '_collide'
     wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {'through': make_passing_balls}
+    further_figures: ClassVar = ('collisions', 'through', 'momentum_error_px', 'energy_error', 'deflection_error_px')
 
     def measure(self, videos: np.ndarray, world: CollidingBalls, train: np.ndarray | None = None) -> dict[str, float]:
         """Return the figures of this module."""

@@ -149,6 +149,7 @@ class PanPhysics(BallPhysics[PannedBalls]):
     usual_sources: ClassVar = (PannedBalls,)
     suffix: ClassVar[str] = '_pan'
     wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {'wall_held': HeldWall, 'wall_shuffled': ShuffledWall}
+    further_figures: ClassVar = ('wall', 'pan_px', 'pan_residual_px')
 
     def measure(self, videos: np.ndarray, world: PannedBalls, train: np.ndarray | None = None) -> dict[str, float]:
         """Return the figures of this module."""

@@ -31,6 +31,10 @@ MIN_ARC = 5  # frames
 LARGEST = 1.6  # discs: more colour than this is not one ball
 STRAYS = 0.3  # discs: colour with more than this of it elsewhere is not one ball
 TURN = 0.15  # px past the wall that free flight would be, for a bounce to be seen in a track
+FIGURES = (
+    'clips', 'kept', 'arcs', 'residual_px', 'residual_median_px', 'speed_px', 'start_spread_px', 'flicker',
+    'nearest_train',
+)  # fmt: skip
 
 
 def measure(

@@ -27,15 +27,20 @@ from vdm_jax.config.ranges import Above0, Between
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.source import Reader
 from vdm_jax.data.worlds.phyworld import HELD_OUT, REGIMES, PhyWorld
+from vdm_jax.errors import UserError
 from vdm_jax.evals import intervals
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
 from vdm_jax.evals.score import Score
-from vdm_jax.evals.worlds.phyworld_errors import Errors, measure_errors, read_positions
+from vdm_jax.evals.worlds.phyworld_errors import FIRST, Errors, measure_errors, read_positions
 from vdm_jax.nn.config import NetworkConfig
 
 CHUNK = 50  # real clips that are read at once
+FIGURES = (
+    'clips', 'error', 'error_low', 'error_high', 'over_floor', 'over_in', 'over_in_low', 'over_in_high',
+    'fine_error', 'fine_over_floor', 'fine_over_in', 'bias', 'missing', 'radius_change',
+)  # fmt: skip
 BEYOND = tuple(regime for regime in REGIMES if regime != 'in')
 
 
@@ -57,6 +62,16 @@ class PhyWorldVelocityError(Protocol):
     clips: Annotated[int, Between(2, HELD_OUT)] = 300
     convention: Literal['drawn', 'released'] = 'drawn'
     bar: Annotated[float, Above0(0.01, 1000)] = 2.0
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """See `describe`."""
+        return FIGURES
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """As good as the bar, with speeds and radii of training."""
+        return ('in_distribution',)
 
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return that no other clips have such a truth."""
@@ -81,6 +96,17 @@ class VelocityJudge(Judge):
     """Positions of the balls of samples; the clips of each regime lie next to each other."""
 
     def __init__(self, protocol: PhyWorldVelocityError, world: PhyWorld):
+        """Take the clips of each regime.
+
+        Raises:
+          UserError: After the context frames there are not the two frames of which a velocity is.
+        """
+        first = max(FIRST, protocol.context)
+        if world.frames < first + 2:
+            raise UserError(
+                f'config.evaluate.protocol.context={protocol.context}: velocities are of two frames or more from frame '
+                f'{first} on; found config.data.frames={world.frames}, want {first + 2} or more'
+            )
         self._protocol = protocol
         self._worlds = [replace(world, split='test', regime=regime) for regime in REGIMES]
         self.labels = np.zeros(protocol.clips * len(REGIMES), np.int32)
@@ -166,7 +192,8 @@ def describe(errors: Errors, floor: Errors, inside: Errors) -> dict[str, float]:
       inside: Of clips made alike, with speeds and radii of training.
     """
     low, high = intervals.mean_interval(errors.error)
-    over_in_low, over_in_high = intervals.ratio_interval(errors.error, inside.error)
+    # Of the same clips the ratio is 1, whichever they are.
+    over_in_low, over_in_high = (1.0, 1.0) if errors is inside else intervals.ratio_interval(errors.error, inside.error)
     return {
         'clips': errors.count,
         'error': float(np.nanmean(errors.error)),

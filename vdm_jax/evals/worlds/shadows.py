@@ -285,6 +285,7 @@ class ShadowPhysics(BallPhysics[ShadowedBalls]):
         'beneath': Beneath,
         'resting': Resting,
     }
+    further_figures: ClassVar = ('shadows', 'shadow', 'shadow_residual_px', 'light_px')
 
     def measure(self, videos: np.ndarray, world: ShadowedBalls, train: np.ndarray | None = None) -> dict[str, float]:
         """Return the figures of this module."""
