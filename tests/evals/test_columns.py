@@ -32,6 +32,7 @@ def test_scores_of_one_protocol_are_rows_of_one_table():
         workdir='runs/b',
         codec='f',
         codec_of_training='g',
+        text='of another encoder',
         environment={},
         samples_sha256='d',
         real_features_sha256='e',

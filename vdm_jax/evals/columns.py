@@ -16,7 +16,7 @@ SAMPLES = 'samples'  # the row of a score that is of the samples
 # is looked at where their hash is not there.
 OF_SAMPLES = (
     'step', 'ema', 'dtype', 'workdir', 'weights', 'sampler', 'guidance', 'scalars', 'seed', 'codec',
-    'codec_of_training', 'fake', 'fake_clips', 'real',
+    'codec_of_training', 'text', 'fake', 'fake_clips', 'real',
 )  # fmt: skip
 # Groups of a run's config that say what real clips there are and how many of them, and keys that do not.
 OF_REAL = ('data', 'evaluate')

@@ -35,7 +35,7 @@ def _open(network: FeatureNetwork | LPIPS, weights: str | None) -> Any:
         return OpenNetwork(LPIPS(loaded.config), loaded.params, name, hash_file(path, label))
     if type(loaded.config) is not type(network):
         raise UserError(f'{label}: holds {type(loaded.config).__name__}, not {type(network).__name__}')
-    return OpenNetwork(network, loaded.params, name, hash_file(path, label))
+    return OpenNetwork(network.with_sizes_of(loaded.config), loaded.params, name, hash_file(path, label))
 
 
 def open_weights(network: Network, weights: str | None) -> OpenNetwork[Network]:

@@ -1,7 +1,6 @@
 """Features that anybody computed, by any network (VideoMAE, V-JEPA), read from a file of arrays."""
 
 import contextlib
-import hashlib
 import os
 import zipfile
 import zlib
@@ -66,7 +65,7 @@ def read_features(path: str | os.PathLike[str], name: str = '', called: str = 'f
     probabilities = arrays.get(PROBABILITIES)
     if probabilities is not None:
         _check_probabilities(probabilities, len(features), f'{label}: {PROBABILITIES}')
-    return StoredFeatures(features, probabilities, _hash_file(path, label))
+    return StoredFeatures(features, probabilities, files.hash_file(path, label))
 
 
 def holds_features(path: str | os.PathLike[str]) -> bool:
@@ -158,11 +157,3 @@ def _blocks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     size = max(1, BLOCK // (array.shape[1] * array.itemsize))
     for start in range(0, len(array), size):
         yield start, array[start : start + size]
-
-
-def _hash_file(path: Path, label: str) -> str:
-    try:
-        with path.open('rb') as file:
-            return hashlib.file_digest(file, 'sha256').hexdigest()
-    except OSError as error:
-        raise UserError(f'{label}: cannot be read ({error.strerror or error})') from None

@@ -55,6 +55,7 @@ class C3D(FeatureNetwork):
     weights: ClassVar[str] = 'c3d'
     min_frames: ClassVar[int] = FRAMES
     max_frames: ClassVar[int | None] = FRAMES
+    sizes: ClassVar[tuple[str, ...]] = ('multiplier', 'side')
 
     resize: Resize = 'align_corners'
     side: Annotated[int, Between(1, 1024)] = 112

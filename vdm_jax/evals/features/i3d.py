@@ -80,6 +80,7 @@ class I3D(FeatureNetwork):
     weights: ClassVar[str] = 'i3d'
     # Eight times fewer frames, rounded up, reach the last pooling, which takes two.
     min_frames: ClassVar[int] = 9
+    sizes: ClassVar[tuple[str, ...]] = ('multiplier',)
 
     resize: Resize = 'tf_legacy'
     side: Annotated[int, Between(REDUCTION, 1024)] = 224

@@ -186,6 +186,7 @@ class InceptionFID(FeatureNetwork):
     name: ClassVar[str] = 'inception'
     weights: ClassVar[str] = 'inception_fid'
     takes_frames: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ('multiplier',)
 
     resize: Resize = 'half_pixel'
     side: Annotated[int, Between(LEAST_SIDE, 1024)] = 299

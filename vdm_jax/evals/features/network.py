@@ -1,8 +1,8 @@
 """What every network of features answers: what it takes, how wide its features are, whose weights it wants."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,7 @@ class FeatureNetwork(Ranged, where='features'):
     weights: The name in pretrained.SOURCES of those who publish its weights.
     min_frames, max_frames: Of a clip; None for any number.
     takes_frames: Whether it looks at each frame by itself.
+    sizes: Attributes that the weights decide.
 
     Attributes:
       precision: Of products in convolutions: 'highest' is float32, 'default' what the hardware is fastest at (TF32 on
@@ -60,6 +61,7 @@ class FeatureNetwork(Ranged, where='features'):
     min_frames: ClassVar[int] = 1
     max_frames: ClassVar[int | None] = None
     takes_frames: ClassVar[bool] = False
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     precision: Precision = 'highest'
 
@@ -80,6 +82,10 @@ class FeatureNetwork(Ranged, where='features'):
     @abstractmethod
     def compute(self, params: Params, videos: jax.Array) -> Outputs:
         """Return the outputs for float32 videos (B, T, H, W, 3) in 0..255, of a number of frames that it takes."""
+
+    def with_sizes_of(self, stored: Self) -> Self:
+        """Return the same network in the size of one that weights are of."""
+        return replace(self, **{name: getattr(stored, name) for name in self.sizes})
 
     def init(self, key: jax.Array) -> Params:
         """Return random parameters."""
