@@ -50,6 +50,10 @@ def clips(tmp_path):
     }  # fmt: skip
     for name, array in (videos | features).items():
         np.save(tmp_path / f'{name}.npy', array)
+    np.save(tmp_path / 'flat.npy', features['f'][:, 0])
+    np.save(tmp_path / 'columns.npy', np.asfortranarray(videos['fake']))
+    np.savez(tmp_path / 'two.npz', x=features['f'], y=features['g'])
+    (tmp_path / 'cut.npy').write_bytes((tmp_path / 'f.npy').read_bytes()[:200])
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'bad.mp4').write_bytes(b'nonsense')
     return lambda name: str(tmp_path / name if '.' in name or name == 'empty' else tmp_path / f'{name}.npy')
@@ -164,6 +168,11 @@ MISTAKES = {
     'protocol': (['--real=real', '--fake=fake', '--protocol=nope'], '--protocol=nope: want one of'),
     'usual': (['--real=real', '--fake=fake', '--protocol=usual'], '--protocol=usual: is chosen by the data of a run'),
     'suite': (['--real=real', '--fake=fake', '--protocol=physics'], '--protocol=physics: is chosen by the data'),
+    'named in the config': (['--real=f', '--fake=g', f'{PROTOCOL}name=temporal'], '--protocol=temporal: of features'),
+    'named twice': (
+        ['--real=real', '--fake=fake', '--protocol=paired', f'{PROTOCOL}name=recall'],
+        '--protocol=recall: scores samples of a run',
+    ),
     'balls': (['--real=real', '--fake=fake', '--protocol=ball_physics'], 'scores samples of a run alone'),
     'size': (['--real=real', '--fake=fake', '--size=0'], '--size=0: want a whole number from 1 to 16384'),
     'text size': (['--real=real', '--fake=fake', '--size=3x'], '--size=3x: want'),
@@ -177,6 +186,18 @@ MISTAKES = {
         '--fake=fake: 6 clips; the protocol wants 7',
     ),
     'few real': (['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}real=9'], 'wants 9 real clips; found 8'),
+    'ignored samples': (
+        ['--real=fake', '--fake=fake', '--protocol=paired', f'{PROTOCOL}frames=9', f'{EVALUATE}samples=2'],
+        'config.evaluate.samples=2: the protocol takes 6',
+    ),
+    'ignored real': (
+        ['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}real=7', f'{EVALUATE}real=3'],
+        'config.evaluate.real=3: the protocol takes 7',
+    ),
+    'sampler': (['--real=real', '--fake=fake', f'{EVALUATE}sampler=ddim'], 'evaluate.sampler: is of samples of a run'),
+    'guidance key': (['--real=real', '--fake=fake', f'{EVALUATE}guidance.scale=2'], 'evaluate.guidance: is of'),
+    'train': (['--real=real', '--fake=fake', f'{EVALUATE}train=9'], 'evaluate.train: is of samples of a run'),
+    'columns': (['--real=real', '--fake=columns', FRAMES], 'Fortran order; save numpy.ascontiguousarray of it'),
     'one fake': (
         ['--real=real', '--fake=one', FRAMES],
         'distances=frechet: wants 2 samples or more, for a covariance; found 1',
@@ -203,6 +224,12 @@ MISTAKES = {
         ['--real=f', '--fake=g', f'{PROTOCOL}distances=inception_score'],
         'distances=inception_score: wants probabilities',
     ),
+    'absent features': (['--real=f', '--fake=/nowhere.npy'], '--fake=/nowhere.npy: no such file'),
+    'damaged features': (['--real=f', '--fake=cut'], '--fake=cut: is damaged'),
+    'unnamed features': (['--real=two.npz', '--fake=f'], '--real=two.npz: has no array features; it has x, y'),
+    'flat features': (['--real=f', '--fake=flat'], 'features has the shape (30,): want (N, D)'),
+    'weights of features': (['--real=f', '--fake=g', f'{PROTOCOL}weights=W'], 'weights=W: features are computed'),
+    'controls of features': (['--real=f', '--fake=g', f'{PROTOCOL}controls=false'], 'controls=False: features are'),
     'size of features': (['--real=f', '--fake=g', '--size=8'], '--size=8: features have no frames'),
     'protocol of features': (['--real=f', '--fake=g', '--protocol=temporal'], 'want feature_distance'),
     'published of features': (['--real=f', '--fake=g', '--protocol=kvd2048_16f'], 'want feature_distance'),
@@ -212,6 +239,14 @@ MISTAKES = {
     'other weights': (
         ['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}weights=/nowhere.pt'],
         'weights=/nowhere.pt: ',
+    ),
+    'misspelt weights': (
+        ['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}weights=i3dd'],
+        'weights=i3dd: no such file, and no name; `python -m vdm_jax weights` lists names',
+    ),
+    'other files': (
+        ['--real=fake', '--fake=fake', '--protocol=paired', FRAMES, f'{PROTOCOL}lpips=./setup.cfg'],
+        'lpips=./setup.cfg: setup.cfg: .cfg is not read',
     ),
     'absent weights': (['--real=real', '--fake=fake', FRAMES], 'weights=i3d: these weights are not here yet'),
     'own weights': (
@@ -228,7 +263,8 @@ MISTAKES = {
 @pytest.mark.parametrize('name', MISTAKES)
 def test_a_mistake_is_one_line(tmp_path, capsys, clips, name):
     argv, message = MISTAKES[name]
-    sets = ('real', 'fake', 'one', 'wide', 'short', 'floats', 'f', 'g', 'f6', 'f1', 'nan', 'empty', 'bad.mp4')
+    sets = ('real', 'fake', 'one', 'wide', 'short', 'floats', 'f', 'g', 'f6', 'f1', 'nan', 'flat', 'columns', 'cut')
+    sets += ('empty', 'bad.mp4', 'two.npz')
 
     def resolve(text):
         option, _, value = text.partition('=')

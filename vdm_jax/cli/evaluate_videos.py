@@ -22,8 +22,9 @@ GROUP = '--config.evaluate.'
 # How samples of a run are drawn, and of which.
 OF_SAMPLES = ('--weights', '--step', '--ema', '--steps', '--guidance', '--allow-other-codec', '--scalars')
 MOST = 2**20  # clips: all there are
+KEYS_OF_RUNS = ('train', 'sampler', 'guidance')  # of config.evaluate
 # What distances of features that others computed hang on.
-OF_FEATURES = ('distances', 'divisor', 'root', 'seed')
+OF_FEATURES = ('distances', 'divisor', 'root', 'seed', 'rounds')
 
 
 def score_videos(args: argparse.Namespace, assignments: list[str]) -> 'Score':
@@ -53,16 +54,21 @@ def score_videos(args: argparse.Namespace, assignments: list[str]) -> 'Score':
 
     cut = protocol.cut_videos()
     if cut is None:
-        raise UserError(f'--protocol={args.protocol}: scores samples of a run alone; want --workdir or --weights')
+        raise UserError(
+            f'--protocol={name_protocol(config)}: scores samples of a run alone; want --workdir or --weights'
+        )
     real = open_set(args.real, '--real', args.size, cut)
     fake = open_set(args.fake, '--fake', args.size, cut)
     if real.shape != fake.shape:
         sizes = ' and '.join(f'{height}x{width}' for _, height, width, _ in (real.shape, fake.shape))
         raise UserError(f'--real and --fake: frames of {sizes}; want one size, or --size=HEIGHTxWIDTH to bring them to')
+    asked = config
     config = dataclasses.replace(config, samples=min(len(fake), config.samples), real=min(len(real), config.real))
     wanted = protocol.count_videos(config, len(real))
     if wanted > len(fake):
         raise UserError(f'--fake={args.fake}: {len(fake)} clips; the protocol wants {wanted}')
+    check_number('samples', asked.samples, wanted)
+    check_number('real', asked.real, protocol.count_real(config, len(real)))
     about |= {'fake_clips': len(fake)}
     with jax.set_mesh(make_mesh(MeshConfig())):
         return runner.evaluate(
@@ -78,15 +84,25 @@ def score_videos(args: argparse.Namespace, assignments: list[str]) -> 'Score':
         )
 
 
+def check_number(key: str, asked: int, wanted: int) -> None:
+    """Check that a number of clips that was set is not below what the protocol takes all the same.
+
+    Raises:
+      UserError: It is.
+    """
+    if asked < wanted:
+        raise UserError(f'config.evaluate.{key}={asked}: the protocol takes {wanted}; leave it out')
+
+
 def read_config(args: argparse.Namespace, assignments: list[str]) -> tuple['EvaluateConfig', 'Protocol']:
     """Return config.evaluate as the command line has it, and its protocol; nothing else of a config can be set.
 
     Raises:
-      UserError: Another key is set, or one is out of range.
+      UserError: Another key is set, or one of samples that a run makes, or one is out of range.
     """
     from vdm_jax.config.experiment_file import override
-    from vdm_jax.config.schema import to_dataclass, to_dict
-    from vdm_jax.evals.protocol import EvaluateConfig, Protocol, ProtocolConfig
+    from vdm_jax.config.schema import to_dataclass
+    from vdm_jax.evals.protocol import EvaluateConfig, Protocol
     from vdm_jax.experiment.registry import CHOICES
 
     for assignment in assignments:
@@ -97,10 +113,24 @@ def read_config(args: argparse.Namespace, assignments: list[str]) -> tuple['Eval
     if args.batch_size is not None:
         groups['evaluate']['batch_size'] = args.batch_size
     config = to_dataclass(EvaluateConfig, override(groups, assignments)['evaluate'], CHOICES, 'config.evaluate')
+    usual = EvaluateConfig()
+    for key in KEYS_OF_RUNS:
+        if vars(config)[key] != vars(usual)[key]:
+            raise UserError(f'config.evaluate.{key}: is of samples of a run; leave it out')
     if not isinstance(config.protocol, Protocol):
-        name = to_dict(config.protocol, CHOICES, ProtocolConfig)['name']
-        raise UserError(f'--protocol={name}: is chosen by the data of a run; of videos without one want its name')
+        raise UserError(
+            f'--protocol={name_protocol(config)}: is chosen by the data of a run; of videos without one want its name'
+        )
     return config, config.protocol
+
+
+def name_protocol(config: 'EvaluateConfig') -> str:
+    """Return the name of the protocol, wherever it was set."""
+    from vdm_jax.config.schema import to_dict
+    from vdm_jax.evals.protocol import ProtocolConfig
+    from vdm_jax.experiment.registry import CHOICES
+
+    return str(to_dict(config.protocol, CHOICES, ProtocolConfig)['name'])
 
 
 def describe(args: argparse.Namespace, config: 'EvaluateConfig', assignments: list[str]) -> dict[str, Any]:
@@ -141,6 +171,7 @@ def score_features(args: argparse.Namespace, config: 'EvaluateConfig', about: di
     Raises:
       UserError: The files hold none, or the protocol computes its own.
     """
+    from vdm_jax.data.stored_videos import holds_videos
     from vdm_jax.evals.feature_distance.protocol import FeatureDistance
     from vdm_jax.evals.feature_distance.stored import score_stored
     from vdm_jax.evals.features.arrays import holds_features, read_features
@@ -148,13 +179,17 @@ def score_features(args: argparse.Namespace, config: 'EvaluateConfig', about: di
     pair = {'--real': args.real, '--fake': args.fake}
     protocol = config.protocol
     of_features = [f'{option}={path}' for option, path in pair.items() if holds_features(path)]
-    of_videos = [f'{option}={path}' for option, path in pair.items() if not holds_features(path)]
-    if of_videos:
+    for option, path in pair.items():
+        if holds_features(path):
+            continue
+        if not holds_videos(path):
+            # It is damaged, or not there: who reads it says so.
+            read_features(path, called=option)
         raise UserError(
-            f'{of_features[0]} holds features, {of_videos[0]} does not: want both as features, or as videos'
+            f'{of_features[0]} holds features, {option}={path} does not: want both as features, or as videos'
         )
     if not isinstance(protocol, FeatureDistance):
-        raise UserError(f'--protocol={args.protocol}: of features, such as those of {args.fake}, want {USUAL}')
+        raise UserError(f'--protocol={name_protocol(config)}: of features, such as those of {args.fake}, want {USUAL}')
     check_settings(args, config, protocol)
     real = read_features(args.real, called='--real')
     fake = read_features(args.fake, called='--fake')
@@ -168,18 +203,18 @@ def check_settings(args: argparse.Namespace, config: 'EvaluateConfig', protocol:
     Raises:
       UserError: Something was.
     """
-    from vdm_jax.evals.feature_distance.settings import DistanceSettings
+    from vdm_jax.evals.feature_distance.protocol import FeatureDistance
 
     if args.size:
         raise UserError(f'--size={args.size}: features have no frames; leave it out')
     for key in ('real', 'samples'):
         if vars(config)[key] != MOST:
             raise UserError(f'config.evaluate.{key}={vars(config)[key]}: all rows of features count; leave it out')
-    usual = DistanceSettings()
-    for field in dataclasses.fields(DistanceSettings):
+    usual = FeatureDistance()
+    for field in dataclasses.fields(FeatureDistance):
         value = vars(protocol)[field.name]
         if field.name not in OF_FEATURES and value != vars(usual)[field.name]:
             raise UserError(
                 f'config.evaluate.protocol.{field.name}={value}: features are computed already; want '
-                f'{", ".join(OF_FEATURES)} or rounds'
+                f'{", ".join(OF_FEATURES[:-1])} or {OF_FEATURES[-1]}'
             )

@@ -217,6 +217,14 @@ def list_videos(path: str) -> list[StoredVideo]:
     return [video for name in sorted(names) for video in open_file(os.path.join(path, name), name)]
 
 
+def holds_videos(path: str) -> bool:
+    """Return whether something is a folder, or a file of videos that is not damaged."""
+    try:
+        return os.path.isdir(path) or bool(list_videos(path))
+    except (BrokenVideoError, DamageError):
+        return False
+
+
 def list_arrays(path: str) -> list[str]:
     """Return the files of arrays in a folder and below, relative to it; hidden ones are passed over, as of videos."""
     names = []

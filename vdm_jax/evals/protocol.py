@@ -102,6 +102,10 @@ class Protocol(ProtocolConfig):
         del num_real
         return config.samples
 
+    def count_real(self, config: 'EvaluateConfig', there: int) -> int:
+        """Return how many real clips it takes, of so many."""
+        return min(config.real, there)
+
     @abstractmethod
     def open_judge(
         self, reader: Reader, held_out: Reader, config: 'EvaluateConfig', open_weights: OpenWeights = no_weights

@@ -1,8 +1,10 @@
 """Open networks that judge: the composer, who knows where weights of others lie, hands them to the protocols."""
 
 import functools
+import os
 from typing import Any
 
+from vdm_jax import files
 from vdm_jax.errors import UserError
 from vdm_jax.evals.features.network import FeatureNetwork
 from vdm_jax.evals.features.opened import LPIPS, Network, OpenNetwork
@@ -23,10 +25,14 @@ def _open(network: FeatureNetwork | LPIPS, weights: str | None) -> Any:
     label = f'{KEY_OF_LPIPS if isinstance(network, LPIPS) else KEY}={name}'
 
     def load(path: str) -> Any:
+        if files.is_local(path) and not os.path.lexists(path):
+            raise UserError(f'{label}: no such file, and no name; `python -m vdm_jax weights` lists names')
         try:
             return pretrained.load(network.weights, path)
         except UserError as error:
-            raise UserError(f'{label}: {str(error).removeprefix(f"--checkpoint={path}: ")}') from None
+            # Of a command that this is not.
+            said = str(error).removeprefix(f'--checkpoint={path}: ').removeprefix('--checkpoint=')
+            raise UserError(f'{label}: {said}') from None
 
     path = raise_on_all(lambda: find(name, label))
     loaded = raise_on_all(lambda: load(path))

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from vdm_jax.errors import UserError
-from vdm_jax.evals.features.arrays import read_features
+from vdm_jax.evals.features.arrays import holds_features, read_features
 
 FEATURES = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
 PROBABILITIES = np.random.default_rng(1).dirichlet(np.ones(4), 7).astype(np.float32)
@@ -32,6 +32,13 @@ def test_every_format_and_dtype(ending, dtype, tmp_path):
     assert stored.features.dtype == dtype and stored.probabilities is None
     np.testing.assert_array_equal(stored.features, FEATURES.astype(dtype))
     assert stored.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize('ending', ENDINGS)
+def test_endings_may_be_capitals(ending, tmp_path):
+    path = write(tmp_path / f'f{ending}', features=FEATURES).rename(tmp_path / f'f{ending.upper()}')
+    assert holds_features(path)
+    np.testing.assert_array_equal(read_features(path).features, FEATURES)
 
 
 def test_npy_files_are_mapped(tmp_path):

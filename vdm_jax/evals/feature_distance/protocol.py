@@ -100,8 +100,12 @@ class FeatureProtocol(Protocol):
     def count_videos(self, config: EvaluateConfig, num_real: int) -> int:
         """Return the number that is published, or of the samples of all real clips."""
         if self.settings.context:
-            return self.settings.per_clip * (self.settings.real or min(config.real, num_real))
+            return self.settings.per_clip * self.count_real(config, num_real)
         return self.settings.videos or config.samples
+
+    def count_real(self, config: EvaluateConfig, there: int) -> int:
+        """Return the number that is published."""
+        return self.settings.real or super().count_real(config, there)
 
     def feature_program(self, frames: int) -> FeatureProgram:
         """Return its network, for the frames that count."""
@@ -171,7 +175,7 @@ class FeatureJudge(Judge):
           UserError: There are fewer than the protocol wants.
         """
         there = len(self._clips)
-        wanted = self._settings.real or min(self._config.real, there)
+        wanted = self._protocol.count_real(self._config, there)
         if wanted > there:
             of_split = '' if self._split == 'all' else f' of the {self._split} split'
             raise UserError(f'{KEY}: wants {wanted} real clips; found {there}{of_split}')

@@ -56,7 +56,7 @@ def read_features(path: str | os.PathLike[str], name: str = '', called: str = 'f
         raise UserError(f'{label}: is not on this machine; bring the file here')
     path = Path(path)
     files.check_regular(path, called=label)
-    if path.suffix not in ENDINGS:
+    if ending_of(path) not in ENDINGS:
         raise UserError(f'{label}: {path.suffix or "a file without an ending"} is not read; want {", ".join(ENDINGS)}')
     arrays = _read_arrays(path, label, name)
     features = arrays[FEATURES]
@@ -68,13 +68,18 @@ def read_features(path: str | os.PathLike[str], name: str = '', called: str = 'f
     return StoredFeatures(features, probabilities, files.hash_file(path, label))
 
 
+def ending_of(path: Path) -> str:
+    """Return the ending in small letters, as of videos: files are called .NPY too."""
+    return path.suffix.lower()
+
+
 def holds_features(path: str | os.PathLike[str]) -> bool:
     """Return whether a file holds features, (N, D) or an array of that name, and not videos; False of what is none."""
     path = Path(path)
-    if path.suffix not in ENDINGS or not path.is_file():
+    if ending_of(path) not in ENDINGS or not path.is_file():
         return False
     try:
-        if path.suffix == '.npy':
+        if ending_of(path) == '.npy':
             return bool(np.load(path, mmap_mode='r', allow_pickle=False).ndim == 2)
         with _open_arrays(path) as (names, read):
             return FEATURES in names or (len(names) == 1 and bool(read(names[0]).ndim == 2))
@@ -86,7 +91,7 @@ def holds_features(path: str | os.PathLike[str]) -> bool:
 def _read_arrays(path: Path, label: str, name: str) -> dict[str, np.ndarray]:
     """Return 'features' and, where there are any, 'probabilities'."""
     try:
-        if path.suffix == '.npy':
+        if ending_of(path) == '.npy':
             if name:
                 raise UserError(f'{label}: a .npy file has one array, and no {name}; leave the name out')
             return {FEATURES: np.load(path, mmap_mode='r', allow_pickle=False)}
@@ -104,7 +109,7 @@ def _read_arrays(path: Path, label: str, name: str) -> dict[str, np.ndarray]:
 @contextlib.contextmanager
 def _open_arrays(path: Path) -> Iterator[tuple[list[str], Callable[[str], np.ndarray]]]:
     """Yield (names, name -> array) of a file of several arrays."""
-    if path.suffix == '.npz':
+    if ending_of(path) == '.npz':
         with np.load(path, allow_pickle=False) as content:
             yield content.files, content.__getitem__
         return
