@@ -61,6 +61,23 @@ def test_verify_says_what_is_damaged_and_what_to_do(run, tmp_path):
     assert code == 1 and 'give the path: weights verify FILE' in out
 
 
+def test_a_name_to_verify_is_a_name_even_beside_a_file_of_that_name(run, tmp_path):
+    run('fetch', 'small')
+    (tmp_path / 'small').write_bytes(b'mine')
+    assert run('verify', 'small')[:2] == (0, 'small: intact, 0.0 MB\n')
+    code, out, _ = run('verify', './small')
+    assert code == 1 and out.startswith('./small: of none of the published files')
+
+
+def test_what_is_no_file_is_not_verified(run, tmp_path):
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'link').symlink_to('nowhere')
+    os.mkfifo(tmp_path / 'pipe')
+    for name, message in (('folder', 'regular file'), ('pipe', 'regular file'), ('link', 'no such file')):
+        code, _, err = run('verify', name)
+        assert code == 2 and f'{name}: ' in err and message in err and err.count('\n') == 1
+
+
 def test_verify_of_a_file_of_ones_own(run, tmp_path, monkeypatch):
     np.save('mine.npy', np.zeros(3))
     code, out, _ = run('verify', 'mine.npy')

@@ -135,6 +135,18 @@ def test_damage_shows_whatever_byte_it_is():
     assert store.is_intact(entry)
 
 
+@pytest.mark.parametrize('size', [0, 7, 60])
+def test_damaged_weights_say_how_to_fetch_them(monkeypatch, size):
+    entry, content = make_entry()
+    monkeypatch.setitem(available.AVAILABLE, 'small', entry)
+    store.write(entry, {'a': np.arange(5, dtype=np.float32)}, {'vocab.txt': content})
+    path = store.path_of(entry)
+    assert store.add_cure('lacks a tensor', 'small') == 'lacks a tensor', 'fetching mends no other fault'
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(UserError, match=r'^KEY=small: .*; or anew: python -m vdm_jax weights fetch small$'):
+        store.find('small', 'KEY=small')
+
+
 def test_no_home_is_a_mistake_of_one_line(monkeypatch):
     monkeypatch.setattr('vdm_jax.files.user_cache', lambda: None)
     with pytest.raises(UserError, match='this user has no home: set XDG_CACHE_HOME'):

@@ -91,8 +91,8 @@ def verify_weights(names: list[str], is_quiet: bool) -> tuple[list[dict[str, Any
     rows = []
     for name in names:
         # As everywhere: a name of the table is that entry, also where a file of that name lies here.
-        is_file = name not in available.AVAILABLE and os.path.isfile(name)
-        num_bytes, finding, is_good = verify_file(name) if is_file else verify_entry(name)
+        is_path = name not in available.AVAILABLE and os.path.lexists(name)
+        num_bytes, finding, is_good = verify_file(name) if is_path else verify_entry(name)
         rows.append({'name': name, 'bytes': num_bytes, 'finding': finding, 'good': is_good})
         if not is_quiet:
             print(finding)
@@ -119,10 +119,11 @@ def verify_file(path: str) -> tuple[int, str, bool]:
     """Return (bytes, what was found, whether it is good) of a user's file.
 
     Raises:
-      UserError: It cannot be read.
+      UserError: It is no regular file, or cannot be read.
     """
     from vdm_jax.pretrained import available
 
+    files.check_regular(path)
     sha256 = files.hash_file(path)
     entry = available.identify(sha256)
     finding = f'{entry.name} as published, {entry.address}' if entry else 'of none of the published files listed here'

@@ -19,7 +19,7 @@ def _open(network: FeatureNetwork | LPIPS, weights: str | None) -> Any:
     """Return an OpenNetwork; without a type of its own, which the cache would lose."""
     from vdm_jax import pretrained
     from vdm_jax.parallel.processes import raise_on_all
-    from vdm_jax.pretrained.store import find
+    from vdm_jax.pretrained.store import add_cure, find
 
     name = weights or network.weights
     label = f'{KEY_OF_LPIPS if isinstance(network, LPIPS) else KEY}={name}'
@@ -32,7 +32,7 @@ def _open(network: FeatureNetwork | LPIPS, weights: str | None) -> Any:
         except UserError as error:
             # Of a command that this is not.
             said = str(error).removeprefix(f'--checkpoint={path}: ').removeprefix('--checkpoint=')
-            raise UserError(f'{label}: {said}') from None
+            raise UserError(f'{label}: {add_cure(said, name)}') from None
 
     path = raise_on_all(lambda: find(name, label))
     loaded = raise_on_all(lambda: load(path))

@@ -63,7 +63,7 @@ def find(name_or_path: str | os.PathLike[str], called: str | None = None) -> str
       called: What messages call it, such as config.reconstruction.lpips_path=lpips.
 
     Raises:
-      UserError: It is a name, and the weights are not here; says how to fetch them.
+      UserError: It is a name, and the weights are not here or damaged; says how to fetch them.
     """
     name = os.fspath(name_or_path)
     if name not in available.AVAILABLE:
@@ -74,8 +74,18 @@ def find(name_or_path: str | os.PathLike[str], called: str | None = None) -> str
     weights = available.get_fetchable(name, called)
     if not is_here(weights):
         raise UserError(f'{called}: these weights are not here yet; {COMMAND} {name}')
-    check_provenance(weights)
+    try:
+        check_provenance(weights)
+    except UserError as error:
+        raise UserError(f'{called}: {add_cure(str(error), name)}') from None
     return str(path_of(weights))
+
+
+def add_cure(message: str, name: str) -> str:
+    """Return a message about weights with how to bring them anew, where they are damaged fetched ones."""
+    cure = f'{COMMAND} {name}'
+    is_damaged = name in available.AVAILABLE and not is_intact(available.get(name))
+    return f'{message}; or anew: {cure}' if is_damaged and cure not in message else message
 
 
 def find_beside(name: str, file_name: str) -> str:
