@@ -62,13 +62,13 @@ def score_videos(args: argparse.Namespace, assignments: list[str]) -> 'Score':
     if real.shape != fake.shape:
         sizes = ' and '.join(f'{height}x{width}' for _, height, width, _ in (real.shape, fake.shape))
         raise UserError(f'--real and --fake: frames of {sizes}; want one size, or --size=HEIGHTxWIDTH to bring them to')
-    asked = config
+    limits = config
     config = dataclasses.replace(config, samples=min(len(fake), config.samples), real=min(len(real), config.real))
     wanted = protocol.count_videos(config, len(real))
     if wanted > len(fake):
         raise UserError(f'--fake={args.fake}: {len(fake)} clips; the protocol wants {wanted}')
-    check_number('samples', asked.samples, wanted)
-    check_number('real', asked.real, protocol.count_real(config, len(real)))
+    check_number('samples', limits.samples, wanted)
+    check_number('real', limits.real, protocol.count_real(config, len(real)))
     about |= {'fake_clips': len(fake)}
     with jax.set_mesh(make_mesh(MeshConfig())):
         return runner.evaluate(
@@ -84,14 +84,14 @@ def score_videos(args: argparse.Namespace, assignments: list[str]) -> 'Score':
         )
 
 
-def check_number(key: str, asked: int, wanted: int) -> None:
+def check_number(key: str, limit: int, wanted: int) -> None:
     """Check that a number of clips that was set is not below what the protocol takes all the same.
 
     Raises:
       UserError: It is.
     """
-    if asked < wanted:
-        raise UserError(f'config.evaluate.{key}={asked}: the protocol takes {wanted}; leave it out')
+    if limit < wanted:
+        raise UserError(f'config.evaluate.{key}={limit}: the protocol takes {wanted}; leave it out')
 
 
 def read_config(args: argparse.Namespace, assignments: list[str]) -> tuple['EvaluateConfig', 'Protocol']:

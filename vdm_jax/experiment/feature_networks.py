@@ -31,8 +31,8 @@ def _open(network: FeatureNetwork | LPIPS, weights: str | None) -> Any:
             return pretrained.load(network.weights, path)
         except UserError as error:
             # Of a command that this is not.
-            said = str(error).removeprefix(f'--checkpoint={path}: ').removeprefix('--checkpoint=')
-            raise UserError(f'{label}: {add_cure(said, name)}') from None
+            message = str(error).removeprefix(f'--checkpoint={path}: ').removeprefix('--checkpoint=')
+            raise UserError(f'{label}: {add_cure(message, name)}') from None
 
     path = raise_on_all(lambda: find(name, label))
     loaded = raise_on_all(lambda: load(path))
