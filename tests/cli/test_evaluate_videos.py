@@ -197,7 +197,7 @@ MISTAKES = {
     'sampler': (['--real=real', '--fake=fake', f'{EVALUATE}sampler=ddim'], 'evaluate.sampler: is of samples of a run'),
     'guidance key': (['--real=real', '--fake=fake', f'{EVALUATE}guidance.scale=2'], 'evaluate.guidance: is of'),
     'train': (['--real=real', '--fake=fake', f'{EVALUATE}train=9'], 'evaluate.train: is of samples of a run'),
-    'columns': (['--real=real', '--fake=columns', FRAMES], 'Fortran order; save numpy.ascontiguousarray of it'),
+    'columns': (['--real=real', '--fake=columns', FRAMES], 'Fortran order); save numpy.ascontiguousarray of it'),
     'one fake': (
         ['--real=real', '--fake=one', FRAMES],
         'distances=frechet: wants 2 samples or more, for a covariance; found 1',
@@ -245,7 +245,7 @@ MISTAKES = {
         'weights=i3dd: no such file, and no name; `python -m vdm_jax weights` lists names',
     ),
     'other files': (
-        ['--real=fake', '--fake=fake', '--protocol=paired', FRAMES, f'{PROTOCOL}lpips=./setup.cfg'],
+        ['--real=fake', '--fake=fake', '--size=12x16', '--protocol=paired', FRAMES, f'{PROTOCOL}lpips=./setup.cfg'],
         'lpips=./setup.cfg: setup.cfg: .cfg is not read',
     ),
     'absent weights': (['--real=real', '--fake=fake', FRAMES], 'weights=i3d: these weights are not here yet'),
