@@ -29,8 +29,7 @@ from data_pipelines.inputs.locate import LINKED_FOLDER, LISTED_ALREADY, locate_f
 from data_pipelines.inputs.merge import is_caption_problem, merge_rows
 from data_pipelines.inputs.readers import ENDINGS, TEXT_ENDINGS, read_rows
 from vdm_jax.data.records.filters import FACTS
-from vdm_jax.data.video.files import list_folder
-from vdm_jax.data.video_folder import describe_no_video
+from vdm_jax.data.video.files import describe_no_video, list_folder
 from vdm_jax.errors import UserError, escape_unprintable
 
 MAX_SIDE_BYTES = 2**20  # of a file beside a video

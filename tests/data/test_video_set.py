@@ -131,9 +131,16 @@ def test_several_sizes_are_brought_to_one(tmp_path, resize, shape):
         _ = open_set(tmp_path).shape
 
 
+def write_frames(path):
+    path.mkdir()
+    for name in ('0.png', '1.png'):
+        (path / name).write_bytes(b'')
+
+
 @pytest.mark.parametrize('write, message', [
     (lambda path: None, r'is not there; want videos \(mp4, .*npy, npz, safetensors\)'),
     (lambda path: path.mkdir(), r'holds no video \(mp4,'),
+    (write_frames, r'holds no video \(mp4, .*safetensors\); passed over: 2 \.png$'),
     (lambda path: np.save(path, make(2, frames=3)), r'video 0 of x\.npy has 3 frames; want 4 or more'),
     (lambda path: np.save(path, make(2).astype(np.float32)), r'x\.npy holds float32 .*; want uint8 \(N, T, H, W, C\)'),
     (lambda path: np.save(path, make(2)[..., :2]), r'holds uint8 \(2, 6, 8, 12, 2\); want .* 3 channels or 1'),

@@ -92,7 +92,8 @@ def verify_weights(names: list[str], is_quiet: bool) -> tuple[list[dict[str, Any
     for name in names:
         # As everywhere: a name of the table is that entry, also where a file of that name lies here.
         is_path = name not in available.AVAILABLE and os.path.lexists(name)
-        num_bytes, finding, is_good = verify_file(name) if is_path else verify_entry(name)
+        entry_name = store.name_of(name) if is_path else name
+        num_bytes, finding, is_good = verify_entry(entry_name) if entry_name else verify_file(name)
         rows.append({'name': name, 'bytes': num_bytes, 'finding': finding, 'good': is_good})
         if not is_quiet:
             print(finding)

@@ -28,7 +28,7 @@ from vdm_jax.data.video.extract_clip import (
     place_clip,
     plan_clip,
 )
-from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, list_folder
+from vdm_jax.data.video.files import Folder, describe_counts, describe_no_video, list_folder
 from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video_source import VideoSource
@@ -50,13 +50,6 @@ def look_for_videos(path: str, follow_links: bool = False) -> Folder:
     if not folder.videos:
         raise UserError(f'config.data.path={path} {describe_no_video(folder)}')
     return folder
-
-
-def describe_no_video(folder: Folder) -> str:
-    """Say that a folder holds no video, which endings videos have, and what lies there instead."""
-    passed_over = describe_counts(folder.passed_over_counts())
-    instead = f'; passed over: {passed_over}' if passed_over else ''
-    return f'holds no video ({", ".join(ending[1:] for ending in EXTENSIONS)}){instead}'
 
 
 @dataclasses.dataclass(frozen=True)

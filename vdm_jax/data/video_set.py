@@ -21,7 +21,7 @@ from vdm_jax.data.npy import DamageError
 from vdm_jax.data.source import Clip, Reader, Shape, Source
 from vdm_jax.data.stored_videos import ARRAYS, StoredVideo, list_videos
 from vdm_jax.data.video.broken import BrokenVideoError
-from vdm_jax.data.video.files import EXTENSIONS
+from vdm_jax.data.video.files import EXTENSIONS, describe_no_video, list_folder
 from vdm_jax.errors import UserError
 
 
@@ -125,10 +125,15 @@ class VideoSetReader(Reader):
         except (BrokenVideoError, DamageError) as error:
             raise UserError(f'{self._label}: {error}') from None
         if not videos:
-            endings = ', '.join(ending[1:] for ending in (*EXTENSIONS, *ARRAYS))
-            there = 'holds no video' if os.path.exists(self.source.path) else 'is not there; want videos'
-            raise UserError(f'{self._label}: {there} ({endings})')
+            raise UserError(f'{self._label}: {self._describe_absence()}')
         return videos
+
+    def _describe_absence(self) -> str:
+        endings = (*EXTENSIONS, *ARRAYS)
+        if os.path.isdir(self.source.path):
+            return describe_no_video(list_folder(self.source.path), endings)
+        there = 'holds no video' if os.path.exists(self.source.path) else 'is not there; want videos'
+        return f'{there} ({", ".join(ending[1:] for ending in endings)})'
 
     @functools.cached_property
     def _size(self) -> tuple[int, int]:

@@ -41,6 +41,14 @@ def path_of(weights: Weights) -> Path:
     return folder() / f'{weights.name}.safetensors'
 
 
+def name_of(path: str) -> str | None:
+    """Return the name of the entry whose fetched tensors a path is of, None of any other file."""
+    if not os.path.exists(path):
+        return None
+    entries = (each for each in available.AVAILABLE.values() if is_here(each))
+    return next((each.name for each in entries if os.path.samefile(path_of(each), path)), None)
+
+
 def path_beside(weights: Weights, file_name: str) -> Path:
     """Return where a file that belongs to an entry lies once it is fetched, such as tokenizer.json."""
     return folder() / f'{weights.name}.{file_name}'

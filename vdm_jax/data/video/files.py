@@ -5,7 +5,7 @@ import dataclasses
 import heapq
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 EXTENSIONS = (
     '.mp4', '.m4v', '.mov', '.avi', '.webm', '.mkv', '.gif', '.webp', '.apng', '.ts', '.m2ts', '.mts', '.flv', '.wmv',
@@ -52,6 +52,13 @@ class Folder:
         if captions:
             counts.update(self.side_counts())
         return _sort_counts(counts)
+
+
+def describe_no_video(folder: 'Folder', endings: Sequence[str] = EXTENSIONS) -> str:
+    """Say that a folder holds no video, which endings videos have, and what lies there instead."""
+    passed_over = describe_counts(folder.passed_over_counts())
+    instead = f'; passed over: {passed_over}' if passed_over else ''
+    return f'holds no video ({", ".join(ending[1:] for ending in endings)}){instead}'
 
 
 def list_folder(root: str, follow_links: bool = False) -> Folder:
