@@ -216,6 +216,13 @@ class NeighbourDistance(Distance):
     def reason(self) -> str:
         return f'a neighbour number {self.k}'
 
+    @abstractmethod
+    def compare(self, real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
+        """Return the two figures of features (N, D) and (M, D)."""
+
+    def measure(self, real: np.ndarray | None, fake: np.ndarray) -> dict[str, float]:
+        return dict(zip(self.figures, self.compare(_want_real(real), fake), strict=True))
+
 
 @dataclass(frozen=True)
 class PrecisionRecall(NeighbourDistance):
@@ -229,9 +236,8 @@ class PrecisionRecall(NeighbourDistance):
 
     k: Neighbour = 3
 
-    def measure(self, real: np.ndarray | None, fake: np.ndarray) -> dict[str, float]:
-        precision, recall = neighbours.precision_recall(_want_real(real), fake, self.k)
-        return {'precision': precision, 'recall': recall}
+    def compare(self, real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
+        return neighbours.precision_recall(real, fake, self.k)
 
     def statistics(self) -> dict[str, Statistic]:
         return _pick_figures(self, self.figures, least=0.0, greatest=1.0)
@@ -249,9 +255,8 @@ class DensityCoverage(NeighbourDistance):
 
     k: Neighbour = 5
 
-    def measure(self, real: np.ndarray | None, fake: np.ndarray) -> dict[str, float]:
-        density, coverage = neighbours.density_coverage(_want_real(real), fake, self.k)
-        return {'density': density, 'coverage': coverage}
+    def compare(self, real: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
+        return neighbours.density_coverage(real, fake, self.k)
 
     def statistics(self) -> dict[str, Statistic]:
         return _pick_figures(self, ('density',), least=0.0) | _pick_figures(
